@@ -1,0 +1,7 @@
+"""`python -m georefer`."""
+
+import sys
+
+from georefer.cli import main
+
+sys.exit(main())

@@ -1,0 +1,98 @@
+"""Vehicles on the carriageway and at the kerb, and the lines painted on roads."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from shapely.geometry import LineString
+from shapely.geometry.base import BaseGeometry
+
+from .features import Feature, Look, Marking
+from .harbour import along
+from .network import Road
+from .palette import pick
+from .site import Site
+from .things import VEHICLE_M, vehicle
+
+WHITE = (216.0, 216.0, 210.0)
+_HEADWAY_M = {"avenue": (14.0, 60.0), "main": (25.0, 110.0), "street": (60.0, 200.0)}
+
+
+def drive(site: Site, roads: tuple[Road, ...], rng: np.random.Generator) -> None:
+    """Traffic keeps right, ordered by road; kerbside parking on streets of housing."""
+    for i, road in enumerate(roads):
+        others = shapely.union_all([r.line.buffer(r.width_m / 2 + 5) for j, r in enumerate(roads)
+                                    if j != i and r.line.dwithin(road.line, 12)])
+        shapely.prepare(others)
+        for back in (False, True):
+            _lane(site, road, back, rng)
+            if road.kind != "avenue":
+                _kerb(site, road, back, others, rng)
+
+
+def _lane(site: Site, road: Road, back: bool, rng: np.random.Generator) -> None:
+    s = rng.uniform(5, 40)
+    offset = road.width_m * (0.25 if road.kind != "street" else 0.15)
+    while s < road.line.length - 8:
+        kind = pick(rng, list(VEHICLE_M), (10, 2, 1.5 if road.kind != "street" else 0.2, 0.5))
+        pose = along(road.line, s, back).moved(0, offset + rng.normal(0, 0.12), rng.normal(0, 0.8))
+        made = vehicle(rng, kind, pose)
+        site.place("vehicles", made, site.extent, 1.5)
+        s += made.look.length_m + rng.uniform(*_HEADWAY_M[road.kind])
+
+
+def _kerb(site: Site, road: Road, back: bool, others: BaseGeometry, rng: np.random.Generator) -> None:
+    """Cars parked parallel to the kerb, away from junctions."""
+    if rng.random() < 0.4:
+        return
+    s, density = 12.0, rng.uniform(0.15, 0.6)
+    while s < road.line.length - 12:
+        s += rng.uniform(5.6, 6.4)
+        if rng.random() > density:
+            continue
+        flip = 180 if rng.random() < 0.15 and road.kind == "street" else 0
+        pose = along(road.line, s, back).moved(0, road.width_m / 2 - 1.05, rng.normal(0, 0.8) + flip)
+        made = vehicle(rng, "car" if rng.random() < 0.9 else "van", pose)
+        if not others.intersects(made.geometry):
+            site.place("vehicles", made, site.extent, 0.3)
+
+
+def mark_roads(site: Site, roads: tuple[Road, ...]) -> None:
+    """Centre lines, broken on ordinary roads and double on avenues, interrupted at junctions."""
+    for i, road in enumerate(roads):
+        junctions = shapely.union_all([r.line.buffer(r.width_m / 2 + 1.5) for j, r in enumerate(roads)
+                                       if j != i and r.line.dwithin(road.line, 12)])
+        for offset, width, dash in _LINES[road.kind]:
+            line = road.line.offset_curve(offset) if offset else road.line
+            for part in shapely.get_parts(line.difference(junctions)).tolist():
+                if isinstance(part, LineString) and part.length > 4:
+                    site.markings.append(Marking(part, width, WHITE, dash, 0.75))
+
+
+_LINES: dict[str, list[tuple[float, float, float]]] = {
+    "avenue": [(-0.22, 0.13, 0.0), (0.22, 0.13, 0.0), (-3.2, 0.13, 3.0), (3.2, 0.13, 3.0)],
+    "main": [(0.0, 0.14, 3.0)], "street": [], "lane": [],
+}
+
+
+def road_features(site: Site, roads: tuple[Road, ...]) -> None:
+    for road in roads:
+        for part in shapely.get_parts(road.line.intersection(site.extent)).tolist():
+            if part.geom_type == "LineString" and part.length > 1:
+                attributes = {"kind": road.kind, "width_m": road.width_m, "surface": road.surface,
+                              "length_m": round(part.length, 1)}
+                site.add("roads", Feature(part, attributes, Look((0, 0, 0), width_m=road.width_m)))
+
+
+def plant_avenues(roads: tuple[Road, ...], rng: np.random.Generator) -> np.ndarray:
+    """Spots for street trees along the larger roads, as (x, y) rows."""
+    spots = []
+    for road in roads:
+        if road.kind == "street" and rng.random() < 0.5:
+            continue
+        off = road.width_m / 2 + (2.2 if road.kind == "avenue" else 1.9)
+        for s in np.arange(8, road.line.length - 8, rng.uniform(9, 15)):
+            for back in (False, True):
+                if rng.random() < 0.6:
+                    spots.append(along(road.line, float(s), back).at(0, off))
+    return np.asarray(spots).reshape(-1, 2)

@@ -1,0 +1,63 @@
+"""Ask one image one thing: --find CLASS, --where EXPRESSION, --is-there CLASS, or a prompt of your own."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from georefer.cli.options import add_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_model(parser)
+    parser.add_argument("image", type=Path, help="an image; a raster with georeference gives answers on the map")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--find", metavar="CLASS", help="every object of a class")
+    what.add_argument("--where", metavar="EXPRESSION", help="the one object meant, such as 'the red roofed building'")
+    what.add_argument("--is-there", metavar="CLASS", help="yes or no")
+    what.add_argument("--prompt", help="the model's own words")
+    parser.add_argument("--png", type=Path, help="draw the answer into this picture")
+
+
+def run(options: argparse.Namespace) -> int:
+    from georefer.geometry import Window
+    from georefer.imagery.raster import open_imagery
+    from georefer.inference.ask import ask
+    from georefer.models import load_model
+
+    model = load_model(options.model)
+    with open_imagery(options.image) as imagery:
+        image_HW3 = imagery.read(Window(0, 0, imagery.grid.width, imagery.grid.height)).image_HW3
+        answer = ask(model, image_HW3, _prompt(options), imagery.grid)
+    print(f"{answer.prompt}  ->  {answer.text}")
+    lonlat = answer.lonlat_boxes()
+    for i, box in enumerate(answer.reading.objects.hbb_N4):
+        place = "" if lonlat is None else "   lon/lat " + ", ".join(f"{v:.6f}" for v in lonlat[i])
+        print("pixels " + ", ".join(f"{v:.1f}" for v in box) + place)
+    for problem in answer.reading.problems:
+        print(f"note: {problem.message}")
+    if options.png:
+        _draw(options.png, image_HW3, answer)
+    return 0
+
+
+def _prompt(options: argparse.Namespace) -> str:
+    from georefer.scenes import Question
+    from georefer.tasks import TASKS
+
+    if options.prompt:
+        return options.prompt
+    task, params = (
+        ("detection", {"label": options.find}) if options.find
+        else ("rec", {"expression": options.where}) if options.where
+        else ("presence", {"label": options.is_there})
+    )  # fmt: skip
+    return TASKS[task].prompt(Question("", "", task, params))
+
+
+def _draw(path: Path, image_HW3, answer) -> None:
+    from georefer.imagery.render import draw_objects
+    from georefer.imagery.write import write_png
+
+    write_png(path, draw_objects(image_HW3, answer.reading.objects, (255, 210, 0), 2))
+    print(f"wrote {path}")

@@ -1,0 +1,26 @@
+"""The truth of a dataset by question, for the fake model."""
+
+from __future__ import annotations
+
+from georefer.geometry import Objects
+from georefer.models.base import Ask
+from georefer.models.fake import Truth
+from georefer.scenes import Dataset, Question
+from georefer.tasks import truth
+
+
+def truth_from(dataset: Dataset, split: str) -> Truth:
+    """Looks an ask's truth up by its hint, a question id: objects, a text, or None for an unknown hint."""
+    by_scene: dict[str, list[Question]] = {}
+    for question in dataset.questions(split):
+        by_scene.setdefault(question.scene_id, []).append(question)
+    known: dict[str, Objects | str] = {}
+    for scene in dataset.scenes(split):
+        for question in by_scene.get(scene.id, ()):
+            text = question.answer_text
+            known[question.id] = truth(question, scene) if text is None else text
+
+    def look_up(ask: Ask) -> Objects | str | None:
+        return known.get(ask.hint)
+
+    return look_up

@@ -1,0 +1,171 @@
+"""Objects: the labelled shapes of one image, filterable like an array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import shapely
+
+from georefer.geometry.grid import GeoGrid, turn_geometry
+from georefer.geometry.shapes import KINDS, OBB, Kind
+from georefer.geometry.window import Window
+
+
+@dataclass(frozen=True)
+class Object:
+    """One labelled shape; what iterating over `Objects` yields."""
+
+    id: str
+    label: str
+    kind: Kind
+    geometry: shapely.Geometry
+    score: float | None
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """N labelled shapes in the continuous pixels of one image (origin top-left, y down).
+
+    `geometries_N` holds shapely geometries; `kinds_N` says what each one stands for ("hbb" is a box and
+    nothing more, though it is stored as a polygon). `scores_N` is NaN where there is no score. Ids are
+    unique. Indexing with a mask, a slice or integers gives Objects again.
+    """
+
+    ids_N: np.ndarray
+    labels_N: np.ndarray
+    kinds_N: np.ndarray
+    geometries_N: np.ndarray
+    scores_N: np.ndarray
+    attributes_N: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        geometries: Sequence[shapely.Geometry] | np.ndarray,
+        labels: Sequence[str],
+        *,
+        kind: Kind | Sequence[Kind] = "polygon",
+        ids: Sequence[str] | None = None,
+        scores: Sequence[float | None] | np.ndarray | None = None,
+        attributes: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Objects:
+        """Objects from parallel sequences; ids default to "0", "1", ... in the order given."""
+        count = len(geometries)
+        kinds = [kind] * count if isinstance(kind, str) else list(kind)
+        ids = [str(i) for i in range(count)] if ids is None else list(ids)
+        scores = [None] * count if scores is None else list(scores)
+        attributes = [{}] * count if attributes is None else list(attributes)
+        lengths = {len(labels), len(kinds), len(ids), len(scores), len(attributes)}
+        if lengths != {count}:
+            raise ValueError(f"{count} geometries came with columns of lengths {sorted(lengths)}")
+        if len(set(ids)) != count:
+            raise ValueError("object ids are not unique")
+        if unknown := set(kinds) - set(KINDS):
+            raise ValueError(f"unknown kinds {sorted(unknown)}; known: {', '.join(KINDS)}")
+        floats = [np.nan if s is None else float(s) for s in scores]
+        return cls(
+            _column(ids), _column(labels), _column(kinds), _column(geometries),
+            np.array(floats, dtype=np.float64), _column([dict(a) for a in attributes]),
+        )  # fmt: skip
+
+    @classmethod
+    def from_hbb(cls, boxes_N4: np.ndarray, labels: Sequence[str], **columns: Any) -> Objects:
+        """Boxes (x1, y1, x2, y2) in pixels; `columns` as in `of`."""
+        boxes_N4 = np.asarray(boxes_N4, dtype=np.float64).reshape(-1, 4)
+        return cls.of(shapely.box(*boxes_N4.T), labels, kind="hbb", **columns)
+
+    @classmethod
+    def none(cls) -> Objects:
+        return cls.of([], [])
+
+    def __len__(self) -> int:
+        return len(self.ids_N)
+
+    def __iter__(self) -> Iterator[Object]:
+        for i in range(len(self)):
+            score = None if np.isnan(self.scores_N[i]) else float(self.scores_N[i])
+            yield Object(
+                self.ids_N[i], self.labels_N[i], self.kinds_N[i], self.geometries_N[i], score, self.attributes_N[i]
+            )
+
+    def __getitem__(self, index: Any) -> Objects:
+        index = np.atleast_1d(np.arange(len(self))[index])
+        return Objects(
+            self.ids_N[index], self.labels_N[index], self.kinds_N[index],
+            self.geometries_N[index], self.scores_N[index], self.attributes_N[index],
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        labels, counts = np.unique(self.labels_N.astype(str), return_counts=True)
+        inside = ", ".join(f"{count} {label}" for label, count in zip(labels, counts, strict=True))
+        return f"<Objects {len(self)}: {inside}>" if len(self) else "<Objects 0>"
+
+    # --- views -------------------------------------------------------------------------------------------
+
+    @property
+    def hbb_N4(self) -> np.ndarray:
+        """Bounds (x1, y1, x2, y2) of every shape, pixels."""
+        return shapely.bounds(self.geometries_N).reshape(-1, 4)
+
+    def labelled(self, label: str) -> Objects:
+        return self[self.labels_N == label]
+
+    def with_ids(self, ids: Sequence[str]) -> Objects:
+        """The objects with these ids, in this order; KeyError names an id that is not there."""
+        place = {id_: i for i, id_ in enumerate(self.ids_N)}
+        return self[np.array([place[id_] for id_ in ids], dtype=int)]
+
+    # --- conversions, each a new value -------------------------------------------------------------------
+
+    def to_hbb(self) -> Objects:
+        """Every shape as its horizontal bounding box."""
+        return self.replaced(shapely.box(*self.hbb_N4.T), "hbb")
+
+    def to_obb(self) -> Objects:
+        """Every shape as its minimum-area rectangle; shapes that are OBBs already keep their heading."""
+        boxes = [
+            g if k == "obb" else OBB.around(g).to_polygon()
+            for g, k in zip(self.geometries_N, self.kinds_N, strict=True)
+        ]
+        return self.replaced(boxes, "obb")
+
+    def replaced(self, geometries: Sequence[shapely.Geometry] | np.ndarray, kind: Kind | None = None) -> Objects:
+        """The same objects with other shapes (one for one)."""
+        kinds = self.kinds_N if kind is None else _column([kind] * len(self))
+        return replace(self, geometries_N=_column(geometries), kinds_N=kinds)
+
+    def crop(self, window: Window) -> Objects:
+        """Moved into the pixels of a window; nothing is clipped or dropped."""
+        return self.replaced(shapely.transform(self.geometries_N, lambda xy: xy - (window.x, window.y)))
+
+    def scale(self, x: float, y: float) -> Objects:
+        return self.replaced(shapely.transform(self.geometries_N, lambda xy: xy * (x, y)))
+
+    def turn(self, width: int, height: int, quarter_turns: int, mirror: bool = False) -> Objects:
+        """Moved as `turn_image` moves the pixels of a width x height image."""
+        turned = turn_geometry(self.geometries_N, width, height, quarter_turns, mirror)
+        return self.replaced(turned)
+
+    def to_world(self, grid: GeoGrid) -> np.ndarray:
+        """The shapes in the CRS of the image's grid."""
+        return grid.geometry_to_world(self.geometries_N)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Objects]) -> Objects:
+        """All parts one after another; ids are made anew because parts may repeat them."""
+        if not parts:
+            return cls.none()
+        columns = [np.concatenate([getattr(p, name) for p in parts]) for name in cls.__dataclass_fields__]
+        joined = cls(*columns)
+        return replace(joined, ids_N=_column([str(i) for i in range(len(joined))]))
+
+
+def _column(values: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """A one-dimensional object array; numpy would unpack geometries and mappings otherwise."""
+    column = np.empty(len(values), dtype=object)
+    column[:] = list(values)
+    return column

@@ -1,0 +1,95 @@
+"""The tiny model's tokenizer: whole numbers and whole frequent words are one token each, anything else falls to bytes.
+
+A model of a million parameters can learn to copy a box number that is one token; spelling it digit by digit
+costs minutes of training and three times the answer length. So the vocabulary is made by hand, not by merges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+PAD, EOS, IMAGE, USER, ASSISTANT = "<pad>", "<eos>", "<image>", "<user>", "<assistant>"
+SPECIAL_TOKENS = (PAD, EOS, IMAGE, USER, ASSISTANT)
+
+# Order matters: digit runs stand alone (so a number is the same token after "[", ", " or a space), the
+# separator ", " is one piece, words and punctuation keep the one space before them, other white space is bytes.
+_PIECES = r"\p{N}+|, | ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s"
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<' + message['role'] + '>' if message['role'] == 'user' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% endif %}{{ '<eos>' if message['role'] == 'assistant' else '<assistant>' }}{% endfor %}"
+)
+
+
+def build_tokenizer(texts: Iterable[str], numbers: int = 128, max_words: int = 2000) -> PreTrainedTokenizerFast:
+    """Tokenizer with every integer 0..`numbers` as one token, and the `max_words` most frequent pieces of `texts`.
+
+    Never meets an unknown: a piece outside the vocabulary is written byte by byte, so decode(encode(text)) is
+    the text. Ties in frequency are broken by spelling, so the same texts give the same ids.
+    """
+    pre_tokenizer = _pre_tokenizer()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    wanted = [*SPECIAL_TOKENS, *alphabet, *map(str, range(numbers + 1)), *_frequent(texts, pre_tokenizer, max_words)]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(wanted))}
+    # `ignore_merges`: a piece found whole in the vocabulary is taken whole; without merges the rest is bytes.
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizer
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=PAD,
+        eos_token=EOS,
+        additional_special_tokens=[IMAGE, USER, ASSISTANT],
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def number_ids(tokenizer: PreTrainedTokenizerFast, numbers: int) -> list[int]:
+    """Token id of each integer 0..`numbers`, in order."""
+    return [tokenizer.convert_tokens_to_ids(str(number)) for number in range(numbers + 1)]
+
+
+def text_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """Ids of plain text: a "<image>" typed by a user stays seven characters and never becomes an image."""
+    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+
+def word_ids(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> list[int]:
+    """Ids of words as they stand inside a sentence (after a space), leaving out those that fall to bytes."""
+    pieces = [text_ids(tokenizer, " " + part) for word in words for part in word.split()]
+    return list(dict.fromkeys(piece[0] for piece in pieces if len(piece) == 1))
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
+    """Ids of a question up to and with the marker after which the model answers; the image prefix is not in it."""
+    user, assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
+    return [user, *text_ids(tokenizer, prompt), assistant]
+
+
+def encode_segment(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> tuple[list[int], list[bool]]:
+    """Ids of one question with its answer, and which of them are learned: the answer and its end, nothing else.
+
+    Both come out of one pass, so the mask cannot drift from the ids.
+    """
+    asked = encode_prompt(tokenizer, prompt)
+    answered = [*text_ids(tokenizer, answer), tokenizer.eos_token_id]
+    return asked + answered, [False] * len(asked) + [True] * len(answered)
+
+
+def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    split = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
+    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+def _frequent(texts: Iterable[str], pre_tokenizer: pre_tokenizers.PreTokenizer, max_words: int) -> list[str]:
+    # Digit runs are left out: numbers come from the frame's range alone, so that 500 in a caption adds nothing.
+    counts = Counter(piece for text in texts for piece, _ in pre_tokenizer.pre_tokenize_str(text) if not piece.isdigit())
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [piece for piece, _ in ranked[:max_words]]

@@ -1,0 +1,300 @@
+"""Datasets on disk: scenes and questions in Parquet, a manifest written last.
+
+    folder/
+      scenes/train-00000.parquet, ...     one row a scene: image {bytes, path}, objects, grid, provenance
+      questions/train-00000.parquet, ...  one row a question: task, params, answer
+      README.md                           dataset card: what, from where, under which licence
+      manifest.json                       counts, file hashes, the resolved recipe; its presence means "whole"
+
+`datasets.load_dataset(folder, "scenes")` and `pandas.read_parquet` read the same files. Geometry is WKB in
+scene pixels; attributes, provenance and params are JSON text, since every row may have other keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from georefer.errors import DatasetError
+from georefer.geometry import GeoGrid, Objects
+from georefer.scenes.schema import Question, Scene
+
+FORMAT = 1
+"""Version of the layout above; a folder of another version is refused."""
+
+ROWS_PER_FILE = 2_000
+
+_OBJECT = pa.struct(
+    {
+        "id": pa.string(),
+        "label": pa.string(),
+        "kind": pa.string(),
+        "geometry": pa.binary(),
+        "bbox": pa.list_(pa.float32()),
+        "score": pa.float64(),
+        "attributes": pa.string(),
+    }
+)
+SCENE_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "split": pa.string(),
+        "crs": pa.string(),
+        "transform": pa.list_(pa.float64()),
+        "gsd_m": pa.float64(),
+        "footprint": pa.string(),
+        "objects": pa.list_(_OBJECT),
+        "provenance": pa.string(),
+    }
+)
+QUESTION_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "scene_id": pa.string(),
+        "task": pa.string(),
+        "params": pa.string(),
+        "answer_ids": pa.list_(pa.string()),
+        "answer_text": pa.string(),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole dataset folder; made by `open_dataset`. Scenes are read on demand."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    def scenes(self, split: str) -> Iterator[Scene]:
+        """All scenes of a split in stored order, one batch in memory at a time."""
+        for path in self._files("scenes", split):
+            with _parquet(path) as file:
+                for batch in file.iter_batches(batch_size=64):
+                    yield from map(_row_to_scene, batch.to_pylist())
+
+    def questions(self, split: str) -> list[Question]:
+        """All questions of a split in stored order."""
+        return [
+            _row_to_question(row)
+            for path in self._files("questions", split)
+            for row in pq.read_table(path).to_pylist()
+        ]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the manifest: answers remember which dataset they were given on."""
+        return hashlib.sha256(json.dumps(self.manifest, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _files(self, table: str, split: str) -> list[Path]:
+        names = [n for n in self.manifest["files"] if n.startswith(f"{table}/{split}-")]
+        if not names:
+            found = ", ".join(self.manifest["splits"]) or "none"
+            raise DatasetError(f"{self.folder} has no split '{split}' (found: {found}); name one of those")
+        return [self.folder / name for name in names]
+
+
+def open_dataset(folder: Path | str) -> Dataset:
+    """The dataset in a folder, after checking that it is whole; DatasetError says what is missing."""
+    folder = Path(folder)
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise DatasetError(
+            f"{folder} has no manifest.json, so it is no finished dataset; build it (again) with 'georefer build'"
+        )
+    try:
+        manifest = json.loads(path.read_text())
+        version, files = manifest["format"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path} is damaged ({error!r}); build the dataset again") from error
+    if version != FORMAT:
+        raise DatasetError(f"{folder} has format {version}, this georefer reads {FORMAT}; build the dataset again")
+    for name, entry in files.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise DatasetError(f"{file} is missing or not {entry['bytes']} bytes long; build the dataset again")
+    return Dataset(folder, manifest)
+
+
+class DatasetWriter:
+    """Writes a dataset beside its final place and moves it there when everything is on disk.
+
+    Use as a context manager; an exception inside leaves the final place untouched.
+    """
+
+    def __init__(self, folder: Path | str, *, replace: bool = False):
+        self.folder = Path(folder)
+        self.partial = self.folder.with_name(self.folder.name + ".partial")
+        self.replace = replace
+        self._files: dict[str, dict[str, Any]] = {}
+        self._splits: dict[str, dict[str, int]] = {}
+
+    def __enter__(self) -> DatasetWriter:
+        if self.folder.exists() and not self.replace:
+            raise DatasetError(f"{self.folder} exists already; choose another folder or say --overwrite")
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "manifest.json").is_file():
+            raise DatasetError(f"{self.folder} exists and is no dataset, so it is not replaced; choose another folder")
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        return self
+
+    def __exit__(self, kind, *_: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self.partial, ignore_errors=True)
+
+    def write(self, split: str, scenes: Iterable[Scene], questions: Iterable[Question]) -> None:
+        """One split, streamed: `scenes` may be a generator; it is used up before `questions`."""
+        counts = {
+            "scenes": self._table(f"scenes/{split}", map(_scene_to_row, scenes), SCENE_SCHEMA),
+            "questions": self._table(f"questions/{split}", map(_question_to_row, questions), QUESTION_SCHEMA),
+        }
+        self._splits[split] = counts
+
+    def finish(self, card: str, **manifest: Any) -> Dataset:
+        """Writes the card, then the manifest, then moves the folder to its final place."""
+        (self.partial / "README.md").write_text(card)
+        content = {"format": FORMAT, "splits": self._splits, **manifest, "files": self._files}
+        (self.partial / "manifest.json").write_text(json.dumps(content, indent=1, default=str))
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.partial.rename(self.folder)
+        return open_dataset(self.folder)
+
+    def _table(self, stem: str, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> int:
+        total = 0
+        for number, chunk in enumerate(_chunks(rows, ROWS_PER_FILE)):
+            name = f"{stem}-{number:05d}.parquet"
+            path = self.partial / name
+            path.parent.mkdir(exist_ok=True)
+            pq.write_table(pa.Table.from_pylist(chunk, _marked(schema)), path, row_group_size=64)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            self._files[name] = {"rows": len(chunk), "bytes": path.stat().st_size, "sha256": digest}
+            total += len(chunk)
+        return total
+
+
+def _marked(schema: pa.Schema) -> pa.Schema:
+    """Scene tables tell the datasets library which column holds images."""
+    if "image" not in schema.names:
+        return schema
+    from_arrow = {name: _feature(schema.field(name).type) for name in schema.names}
+    features = {**from_arrow, "image": {"_type": "Image"}}
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def _feature(kind: pa.DataType) -> Any:
+    """The datasets library's own description of an Arrow type."""
+    if pa.types.is_struct(kind):
+        return {field.name: _feature(field.type) for field in kind}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    names = {pa.float64(): "float64", pa.float32(): "float32"}
+    return {"dtype": names.get(kind, str(kind)), "_type": "Value"}
+
+
+def _chunks(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    # an empty split still gets its (empty) file, so that readers find it
+    yield chunk
+
+
+def _parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{path} is no readable Parquet file ({error}); build the dataset again") from error
+
+
+# --- rows ------------------------------------------------------------------------------------------------
+
+
+def _scene_to_row(scene: Scene) -> dict[str, Any]:
+    grid, objects = scene.grid, scene.objects
+    return {
+        "id": scene.id,
+        "image": {"bytes": scene.image, "path": f"{scene.id}.png"},
+        "width": grid.width,
+        "height": grid.height,
+        "split": scene.split,
+        "crs": None if grid.crs is None else crs_to_text(grid.crs),
+        "transform": list(grid.transform)[:6],
+        "gsd_m": grid.gsd_m,
+        "footprint": shapely.to_wkt(grid.footprint, rounding_precision=9) if grid.crs else None,
+        "objects": [
+            {
+                "id": o.id,
+                "label": o.label,
+                "kind": o.kind,
+                "geometry": shapely.to_wkb(o.geometry),
+                "bbox": list(shapely.bounds(o.geometry)),
+                "score": o.score,
+                "attributes": json.dumps(o.attributes, sort_keys=True),
+            }
+            for o in objects
+        ],
+        "provenance": json.dumps(scene.provenance, sort_keys=True),
+    }
+
+
+def _row_to_scene(row: dict[str, Any]) -> Scene:
+    crs = None if row["crs"] is None else _crs(row["crs"])
+    stored = row["objects"]
+    objects = Objects.of(
+        shapely.from_wkb(np.array([o["geometry"] for o in stored], dtype=object)),
+        [o["label"] for o in stored],
+        kind=[o["kind"] for o in stored],
+        ids=[o["id"] for o in stored],
+        scores=[o["score"] for o in stored],
+        attributes=[json.loads(o["attributes"]) for o in stored],
+    )
+    grid = GeoGrid(crs, Affine(*row["transform"]), row["width"], row["height"])
+    return Scene(row["id"], row["image"]["bytes"], objects, grid, row["split"], json.loads(row["provenance"]))
+
+
+@lru_cache(maxsize=64)
+def _crs(text: str) -> CRS:
+    return CRS.from_user_input(text)
+
+
+def _question_to_row(question: Question) -> dict[str, Any]:
+    return {
+        "id": question.id,
+        "scene_id": question.scene_id,
+        "task": question.task,
+        "params": json.dumps(question.params, sort_keys=True),
+        "answer_ids": list(question.answer_ids),
+        "answer_text": question.answer_text,
+    }
+
+
+def _row_to_question(row: dict[str, Any]) -> Question:
+    return Question(
+        row["id"], row["scene_id"], row["task"], json.loads(row["params"]), tuple(row["answer_ids"]), row["answer_text"]
+    )
+
+
+def crs_to_text(crs: CRS) -> str:
+    """`EPSG:2154` where the CRS has such a code, its WKT otherwise."""
+    authority = crs.to_authority(min_confidence=100)
+    return ":".join(authority) if authority else crs.to_wkt()

@@ -1,0 +1,30 @@
+"""Which prediction stands for which truth, one to one."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+
+def match_optimal(iou_PT: np.ndarray, threshold: float) -> np.ndarray:
+    """Truth index of each prediction, or -1: as many pairs with IoU >= threshold as there can be.
+
+    Among those, the pairing with the largest total IoU. Neither the order of the answer nor duplicates can
+    raise the count: every truth is given once.
+    """
+    matched_P = np.full(len(iou_PT), -1)
+    if iou_PT.size == 0:
+        return matched_P
+    # a pair that counts outweighs any gain in overlap elsewhere, so the number of pairs is maximal
+    gain_PT = np.where(iou_PT >= threshold, iou_PT + min(iou_PT.shape) + 1.0, 0.0)
+    predictions, truths = linear_sum_assignment(gain_PT, maximize=True)
+    counts = iou_PT[predictions, truths] >= threshold
+    matched_P[predictions[counts]] = truths[counts]
+    return matched_P
+
+
+def count_matches(iou_PT: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
+    """True positives, false positives and false negatives of one answer under optimal matching."""
+    hits = float((match_optimal(iou_PT, threshold) >= 0).sum())
+    predictions, truths = iou_PT.shape
+    return {"tp": hits, "fp": predictions - hits, "fn": truths - hits}

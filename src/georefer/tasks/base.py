@@ -1,0 +1,89 @@
+"""What a task is: one object that asks, answers and scores, for building, training, reward and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from georefer.dialects import Dialect, Reading
+from georefer.geometry import Frame, Objects
+from georefer.scenes import Question, Scene
+from georefer.scoring import Ratio, Row
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A phrase that fits exactly one object of a scene, and by what it does so (attribute, position, ...)."""
+
+    object_id: str
+    text: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What may be asked about a scene: settings of a recipe, and phrases proved for the scene.
+
+    `labels` are all classes of the dataset, so that absent ones are asked too: `absent` of them per scene.
+    `per_task` bounds the questions of one task about one scene.
+    """
+
+    labels: tuple[str, ...]
+    expressions: tuple[Expression, ...] = ()
+    absent: int = 1
+    per_task: Mapping[str, int] = field(default_factory=dict)
+
+    def choose(self, task: str, candidates: list, rng: np.random.Generator) -> list:
+        """At most the allowed number of candidates, in their order."""
+        limit = self.per_task.get(task, len(candidates))
+        if len(candidates) <= limit:
+            return candidates
+        return [candidates[i] for i in sorted(rng.choice(len(candidates), limit, replace=False))]
+
+    def absent_labels(self, scene: Scene, rng: np.random.Generator) -> list[str]:
+        """Some classes that the scene does not hold."""
+        missing = [label for label in self.labels if label not in set(scene.objects.labels_N)]
+        count = min(self.absent, len(missing))
+        return [missing[i] for i in sorted(rng.choice(len(missing), count, replace=False))] if count else []
+
+
+class Task(Protocol):
+    """One kind of question. Stateless: everything about a single question is in the Question.
+
+    `measures` are the task's metrics by name, the headline first; `score` gives the row they are made of.
+    For every question the gold answer scores 1 on the headline and an unreadable one 0, in every dialect
+    that can hold the answer.
+    """
+
+    name: str
+    measures: Mapping[str, Ratio]
+
+    def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]: ...
+
+    def prompt(self, question: Question) -> str: ...
+
+    def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str: ...
+
+    def score(self, reading: Reading, question: Question, scene: Scene) -> Row: ...
+
+
+def in_reading_order(objects: Objects) -> Objects:
+    """Objects by left edge, then top edge.
+
+    Answers list shapes in the order in which their first numbers grow, so that a model that has written one
+    box knows where the next can begin.
+    """
+    boxes_N4 = objects.hbb_N4
+    return objects[np.lexsort((boxes_N4[:, 1], boxes_N4[:, 0]))]
+
+
+def truth(question: Question, scene: Scene) -> Objects:
+    """The objects that answer a question."""
+    return scene.objects.with_ids(question.answer_ids)
+
+
+def with_article(label: str) -> str:
+    return f"{'an' if label[:1].lower() in 'aeiou' else 'a'} {label}"

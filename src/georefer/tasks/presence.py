@@ -1,0 +1,59 @@
+"""Presence VQA: is there an object of a class? Yes or no, asked equally often with either answer."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from georefer.dialects import Dialect, Reading
+from georefer.geometry import Frame
+from georefer.scenes import Question, Scene
+from georefer.scoring import Ratio, Row
+from georefer.tasks.base import Asking, with_article
+
+_WORD = re.compile(r"[a-z]+")
+
+
+class Presence:
+    """The first word must be yes or no; anything else is unreadable and wrong."""
+
+    name = "presence"
+    measures = {
+        "accuracy": Ratio({"right": 1}, {"asked": 1}),
+        "hallucination": Ratio({"false_yes": 1}, {"asked_no": 1}),
+        "readable": Ratio({"readable": 1}, {"asked": 1}),
+    }
+
+    def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
+        absent = asking.absent_labels(scene, rng)
+        present = sorted(set(scene.objects.labels_N) & set(asking.labels))
+        # as many with yes as with no: a model that always says the same is right half the time
+        count = min(len(absent), len(present), asking.per_task.get(self.name, len(absent)))
+        chosen = [present[i] for i in rng.choice(len(present), count, replace=False)] if count else []
+        answers = [(label, "yes") for label in chosen] + [(label, "no") for label in absent[:count]]
+        return [
+            Question(
+                f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, answer_text=answer
+            )
+            for label, answer in answers
+        ]
+
+    def prompt(self, question: Question) -> str:
+        return f"Is there {with_article(question.params['label'])}? Answer yes or no."
+
+    def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
+        assert question.answer_text is not None
+        return question.answer_text
+
+    def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
+        word = _WORD.search(reading.text[:200].lower())
+        said = word[0] if word and word[0] in ("yes", "no") else None
+        expects_no = question.answer_text == "no"
+        return {
+            "right": float(said == question.answer_text),
+            "false_yes": float(expects_no and said == "yes"),
+            "asked_no": float(expects_no),
+            "readable": float(said is not None),
+            "asked": 1.0,
+        }

@@ -1,0 +1,1 @@
+"""Packing, losses, the loop, and the methods that pass it a step."""

@@ -1,0 +1,26 @@
+"""Fixtures of the whole suite."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+def _folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the shared folder's {name}, which is not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """Reference inputs and results of the field's own libraries and scorers."""
+    return _folder("golden")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real imagery with labels."""
+    return _folder("data")

@@ -1,0 +1,187 @@
+"""The tiny model is a plain transformers model: exact tokenizer, exact reload, and answers that do not depend on batching."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from georefer.models import tiny as tiny_module
+from georefer.models.tiny import (
+    TinySettings, create_tiny, encode_segment, generate_answers, image_prefix, images_to_pixels, load_tiny,
+    number_ids, save_tiny, text_ids, word_ids,
+)  # fmt: skip
+
+SMALL = TinySettings(image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48,
+                     stem_widths=(8, 8, 16), stem_blocks=(0, 1, 0))  # fmt: skip
+TEXTS = ["where is the red building?", "find every tank", "[1, 2, 3, 4] [5, 6, 7, 8]", "none", 'pool; {"a": 1}']
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return create_tiny(SMALL, TEXTS)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (32, 32, 3), dtype=np.uint8) for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "where is the red building?",
+        "[12, 40, 60, 88]",
+        "two  spaces, a tab\t, a line\nand its end ",
+        "Straße 日本 🛰 ½ e\u0301",  # no unknowns, whatever the script
+        "<image> typed by a user",
+        "007 129 1000 -3 0.25",
+        "",
+    ],
+)
+def test_text_comes_back_exactly(tiny, text):
+    assert tiny.tokenizer.decode(text_ids(tiny.tokenizer, text)) == text
+
+
+@pytest.mark.parametrize("template", ["{}", "[{}]", ", {}", "at {} px", "x={}", "({},"])
+def test_every_number_is_one_and_the_same_token(tiny, template):
+    """Nothing around a number may change its token, or the model would have to learn each number several times."""
+    around = template.split("{}")
+    expected_rest = [len(text_ids(tiny.tokenizer, part)) for part in around]
+    for number, token in enumerate(number_ids(tiny.tokenizer, SMALL.numbers)):
+        ids = text_ids(tiny.tokenizer, template.format(number))
+        assert len(ids) == sum(expected_rest) + 1
+        assert ids[expected_rest[0]] == token
+
+
+def test_frequent_words_are_one_token(tiny):
+    assert len(text_ids(tiny.tokenizer, "where is the red building?")) == 6
+    assert len(text_ids(tiny.tokenizer, "[1, 2, 3, 4]")) == 9
+    ids = word_ids(tiny.tokenizer, ["red building", "zebra", "red"])
+    assert [tiny.tokenizer.decode([i]) for i in ids] == [" red", " building"]  # the unknown word has no one token
+
+
+def test_typed_image_marker_is_not_an_image(tiny):
+    assert tiny.model.config.image_token_id not in text_ids(tiny.tokenizer, "an <image> here")
+
+
+def test_segment_learns_exactly_the_answer(tiny):
+    ids, learn = encode_segment(tiny.tokenizer, "find every tank", "[1, 2, 3, 4]")
+    learned = [token for token, learned in zip(ids, learn, strict=True) if learned]
+    assert tiny.tokenizer.decode(learned) == "[1, 2, 3, 4]<eos>"
+    rest = [token for token, learned in zip(ids, learn, strict=True) if not learned]
+    assert tiny.tokenizer.decode(rest) == "<user>find every tank<assistant>"
+
+
+def test_same_texts_and_seed_give_the_same_model(tiny):
+    again = create_tiny(SMALL, list(TEXTS))
+    assert again.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, tiny.model.state_dict()[name]), name
+
+
+def test_reload_is_bit_identical(tiny, images, tmp_path):
+    tiny.model.train()
+    tiny.model.get_image_features(pixel_values=torch.randn(4, 3, 32, 32))  # moves the stored statistics
+    save_tiny(tiny, tmp_path)
+    loaded = load_tiny(tmp_path)
+    assert loaded.settings == tiny.settings
+    assert (tmp_path / "model.safetensors").exists() and not list(tmp_path.glob("*.bin"))
+    before, after = tiny.model.state_dict(), loaded.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert text_ids(loaded.tokenizer, "red 32 ünd") == text_ids(tiny.tokenizer, "red 32 ünd")
+    assert generate_answers(loaded, images, TEXTS[:3], 8) == generate_answers(tiny, images, TEXTS[:3], 8)
+
+
+def test_attention_starts_at_the_set_scale(tiny):
+    """Weights w on query and key of d components give logits of w * w * sqrt(d) times their cosine."""
+    norms = {name: p for name, p in tiny.model.named_parameters() if name.endswith(("q_norm.weight", "k_norm.weight"))}
+    assert len(norms) == 2 * (SMALL.text_layers + SMALL.vision_layers)
+    for weight in norms.values():
+        assert torch.allclose(weight**2 * len(weight) ** 0.5, torch.full_like(weight, SMALL.attention_scale))
+
+
+def test_embeddings_are_tied(tiny):
+    assert tiny.model.lm_head.weight is tiny.model.get_input_embeddings().weight
+
+
+@pytest.fixture(scope="module")
+def talkative():
+    """Large random weights: its nonsense depends on image, question and position, unlike that of a fresh model."""
+    return create_tiny(replace(SMALL, initializer_range=0.5, seed=3), TEXTS)
+
+
+def plain_answer(tiny, image, prompt, max_new_tokens):
+    """One question at a time, no cache, by argmax: what the fast way must equal."""
+    ids = image_prefix(tiny) + encode_segment(tiny.tokenizer, prompt, "")[0][:-1]
+    made: list[int] = []
+    pixels = images_to_pixels([image], tiny.settings.image_size)
+    for _ in range(max_new_tokens):
+        logits = tiny.model(input_ids=torch.tensor([ids + made]), pixel_values=pixels, use_cache=False).logits
+        made.append(int(logits[0, -1].argmax()))
+        if made[-1] == tiny.tokenizer.eos_token_id:
+            break
+    return tiny.tokenizer.decode(made, skip_special_tokens=True)
+
+
+def test_batched_answers_equal_single_ones(talkative, images):
+    talkative.model.eval()
+    asked = [(images[0], "find every tank"), (images[1], "where is the red building by the tank?"),
+             (images[0], "none"), (images[2], "find")]  # fmt: skip
+    answers = generate_answers(talkative, *map(list, zip(*asked, strict=True)), max_new_tokens=6, batch_rows=3)
+    with torch.no_grad():
+        expected = [plain_answer(talkative, image, prompt, 6) for image, prompt in asked]
+    assert answers == expected
+    assert len(set(answers)) == 4  # else equality would say little
+
+
+def test_an_image_is_encoded_once_for_its_questions(tiny, images, monkeypatch):
+    encoded = []
+    original = tiny_module.images_to_pixels
+    monkeypatch.setattr(tiny_module, "images_to_pixels", lambda seen, size: encoded.append(len(seen)) or original(seen, size))
+    generate_answers(tiny, [images[0]] * 4 + [images[1]], ["find every tank"] * 5, max_new_tokens=2)
+    assert encoded == [2]
+
+
+@pytest.mark.parametrize("size", [128, 192, 256])
+def test_image_size_is_a_setting(size):
+    made = create_tiny(TinySettings(image_size=size, numbers=size, text_layers=1), TEXTS)
+    tokens = (size // 16) ** 2
+    assert len(image_prefix(made)) == tokens
+    features = made.model.get_image_features(pixel_values=torch.zeros(1, 3, size, size)).pooler_output
+    assert features[0].shape == (tokens, 128)
+    assert len(text_ids(made.tokenizer, str(size))) == 1
+
+
+def test_default_size_is_about_a_million():
+    made = create_tiny(TinySettings(), TEXTS)
+    assert 1.0e6 < sum(p.numel() for p in made.model.parameters()) < 1.5e6
+
+
+def test_pixels_are_resized_and_normalised():
+    black, white = np.zeros((64, 64, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)
+    pixels = images_to_pixels([black, white], 32)
+    assert pixels.shape == (2, 3, 32, 32) and pixels.dtype == torch.float32
+    assert pixels[0].unique().tolist() == [-1.0] and pixels[1].unique().tolist() == [1.0]
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 255
+    assert images_to_pixels([red], 32)[0].amax(dim=(1, 2)).tolist() == [1.0, -1.0, -1.0]
+
+
+def test_adapters_attach_and_train_through_the_packed_path(images):
+    from peft import LoraConfig, get_peft_model
+
+    from georefer.training.packing import Segment, forward_packed, pack, packed_loss
+
+    made = create_tiny(SMALL, TEXTS)
+    adapted = get_peft_model(made.model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    segment = Segment(*encode_segment(made.tokenizer, "find every tank", "none"))
+    batch = pack(image_prefix(made), [[segment]], pad_id=made.tokenizer.pad_token_id,
+                 pixels_I3HW=images_to_pixels(images[:1], 32))  # fmt: skip
+    packed_loss(forward_packed(adapted, batch)[0], batch).backward()
+    trained = [name for name, p in adapted.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert trained and all("lora_B" in name for name in trained)
