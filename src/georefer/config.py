@@ -30,7 +30,7 @@ def load_settings(cls: type[Settings], path: Path | str | None, overrides: Itera
     """
     path = None if path is None else Path(path)
     values = _read_toml(path) if path else {}
-    return _fill(cls, _merged(values, overrides, cls), str(path or "settings"), path.parent if path else None)
+    return _fill(cls, _merged(values, overrides), str(path or "settings"), path.parent if path else None)
 
 
 def to_plain(settings: Any) -> Any:
@@ -53,7 +53,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML ({error}); correct it") from error
 
 
-def _merged(values: dict[str, Any], overrides: Iterable[str], cls: type) -> dict[str, Any]:
+def _merged(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
@@ -64,25 +64,26 @@ def _merged(values: dict[str, Any], overrides: Iterable[str], cls: type) -> dict
             target = target.setdefault(table, {})
             if not isinstance(target, dict):
                 raise ConfigError(f"'{key}' in '{override}' goes through a plain value; name a table's key")
-        target[last] = _OverridePath(text) if _is_path(cls, key) else _parse_value(text)
+        target[last] = _parse_value(text)
     return values
 
 
-class _OverridePath(str):
-    """A path given on the command line: relative to the working directory, not to the recipe."""
-
-
-def _is_path(cls: type, key: str) -> bool:
-    hint = typing.get_type_hints(cls).get(key)
-    return hint is Path or Path in typing.get_args(hint)
+class _Typed(str):
+    """Text given on the command line: as a path it is relative to the working directory, not to the recipe."""
 
 
 def _parse_value(text: str) -> Any:
     """A TOML value; bare words are strings, because nobody quotes twice in a shell."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        return _typed(tomllib.loads(f"v = {text}")["v"])
     except tomllib.TOMLDecodeError:
-        return text
+        return _Typed(text)
+
+
+def _typed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
+    return _Typed(value) if isinstance(value, str) else value
 
 
 def _fill(cls: type[Settings], values: Any, where: str, base: Path | None) -> Settings:
@@ -128,7 +129,7 @@ def _convert(hint: Any, value: Any, where: str, base: Path | None) -> Any:
         return {key: _convert(arguments[1], item, f"{where}.{key}", base) for key, item in value.items()}
     if hint is Path:
         _expect(isinstance(value, str), value, "a path", where)
-        relative_to_recipe = base is not None and not isinstance(value, _OverridePath)
+        relative_to_recipe = base is not None and not isinstance(value, _Typed)
         return (base / value) if relative_to_recipe and base else Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -70,7 +70,7 @@ def test_features_learn_to_speak_and_only_the_covered():
     before = features.detach().clone()
     targets = [alignment_targets(np.array([[4, 4, 8, 8.0]]), [[3, 5]], 4, 16)]
     optimizer = torch.optim.Adam([features, *slots.parameters()], 0.01)
-    for _ in range(300):
+    for _ in range(500):
         loss = alignment_loss(features, targets, embedding_VD, NUMBERS, slots)
         optimizer.zero_grad()
         loss.backward()

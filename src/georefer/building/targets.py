@@ -122,7 +122,7 @@ def _read_one(settings: LayerSettings, grid: GeoGrid, prefix: str) -> tuple[Obje
         for row in rows[list(settings.attributes)].itertuples(index=False)
     ]
     objects = Objects.of(shapes_N, labels, ids=[f"{prefix}/{i}" for i in ids], attributes=attributes)
-    return objects, {**read.counts, "without a known label": int((~known_N).sum()), "used": len(objects)}
+    return objects, {**read.counts(), "without a known label": int((~known_N).sum()), "used": len(objects)}
 
 
 def _labels(table: Any, settings: LayerSettings, where: str) -> tuple[list[str], np.ndarray]:

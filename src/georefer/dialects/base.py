@@ -77,7 +77,7 @@ class Dialect(Protocol):
     def grammar(self) -> str: ...
 
 
-NUMBER = r"[-+]?\d{1,9}(?:\.\d{1,9})?"
+NUMBER = r"[-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 FLAT_LIST = re.compile(rf"\[\s*({NUMBER}(?:\s*,\s*{NUMBER}){{0,4095}})\s*,?\s*\]")
 """A flat bracket list of plain numbers; the bounded repeats keep matching linear in the text."""
 

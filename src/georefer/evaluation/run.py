@@ -107,7 +107,7 @@ def _describe_run(
         "model": model.name,
         "dialect": model.dialect.name,
         "frames": _frames(model, dataset, plan, settings.split),
-        "dataset": str(dataset.folder),
+        "dataset": str(dataset.folder.resolve()),
         "fingerprint": dataset.fingerprint,
         "split": settings.split,
         "tasks": list(settings.tasks),

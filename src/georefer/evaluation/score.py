@@ -2,6 +2,8 @@
 
     folder/scores.json   measures with intervals, per task and per group, and what was wrong with the answers
     folder/rows.jsonl    one row an answer: the counts it adds, its own value of each measure, its problems
+
+The frames in run.json say how a model saw scenes; the dataset says what is right.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from georefer.dialects import DIALECTS, Dialect, Reading
 from georefer.errors import InputError
@@ -197,9 +197,7 @@ def _seconds(answers: Sequence[Mapping[str, Any]]) -> float:
     return sum(row["seconds"] / row["batch"] for row in answers)
 
 
-def _scored(
-    texts: Mapping[str, str], plan: Plan, dataset: Dataset, run: Mapping[str, Any]
-) -> Iterator[ScoredAnswer]:
+def _scored(texts: Mapping[str, str], plan: Plan, dataset: Dataset, run: Mapping[str, Any]) -> Iterator[ScoredAnswer]:
     dialect = run_dialect(run)
     for scene in dataset.scenes(run["split"]):
         for question in plan.get(scene.id, ()):
@@ -245,7 +243,10 @@ def _group_scores(rows: Sequence[ScoredAnswer], plan: Plan) -> tuple[GroupScore,
         if key := GROUPED_BY.get(row.task):
             value = str(params[row.id].get(key, NO_GROUP))
             members.setdefault((row.task, key, value), []).append(row)
-    return tuple(_group_score(*group, members[group]) for group in sorted(members))
+    return tuple(
+        _group_score(*group, members[group])
+        for group in sorted(members, key=lambda group: (list(TASKS).index(group[0]), *group))
+    )
 
 
 def _group_score(task: str, key: str, value: str, rows: Sequence[ScoredAnswer]) -> GroupScore:

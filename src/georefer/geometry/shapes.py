@@ -62,21 +62,26 @@ class OBB:
 
     @classmethod
     def around(cls, geometry: shapely.Geometry) -> OBB:
-        """The minimum-area rectangle around a shape: length >= width, heading in [0, 180)."""
-        rectangle = shapely.minimum_rotated_rectangle(geometry)
-        if rectangle.geom_type != "Polygon":  # a point or a straight line has no area
-            return cls._degenerate(geometry)
-        a, b, c, _ = np.asarray(rectangle.exterior.coords)[:4]
-        first, second = b - a, c - b
-        long, short = (first, second) if np.hypot(*first) >= np.hypot(*second) else (second, first)
-        centre = (a + c) / 2
-        heading = math.degrees(math.atan2(long[1], long[0])) % 180
-        return cls(*map(float, centre), float(np.hypot(*long)), float(np.hypot(*short)), heading)
+        """The minimum-area rectangle around a shape: length >= width, heading in [0, 180).
 
-    @classmethod
-    def _degenerate(cls, geometry: shapely.Geometry) -> OBB:
-        x1, y1, x2, y2 = shapely.bounds(geometry)
-        coords = shapely.get_coordinates(geometry)
-        first, last = coords[0], coords[-1]
-        heading = math.degrees(math.atan2(last[1] - first[1], last[0] - first[0])) % 180
-        return cls((x1 + x2) / 2, (y1 + y2) / 2, math.hypot(x2 - x1, y2 - y1), 0.0, heading)
+        Exact: one side of it lies on an edge of the convex hull, so every edge is tried (GEOS' own function
+        is off by 1e-7 relative, enough to let a corner stick out).
+        """
+        hull = shapely.convex_hull(geometry)
+        corners_N2 = shapely.get_coordinates(hull)
+        if hull.geom_type == "Point":
+            return cls(*map(float, corners_N2[0]), 0.0, 0.0, 0.0)
+        edges_M2 = np.diff(corners_N2, axis=0)
+        edges_M2 = edges_M2[np.hypot(*edges_M2.T) > 0]
+        along_M2 = edges_M2 / np.hypot(*edges_M2.T)[:, None]
+        across_M2 = np.column_stack((-along_M2[:, 1], along_M2[:, 0]))
+        # relative to the first corner, so that large coordinates lose no digits
+        local_N2 = corners_N2 - corners_N2[0]
+        u_MN, v_MN = along_M2 @ local_N2.T, across_M2 @ local_N2.T
+        best = int(np.argmin(np.ptp(u_MN, axis=1) * np.ptp(v_MN, axis=1)))
+        u_N, v_N = u_MN[best], v_MN[best]
+        middle = (u_N.min() + u_N.max()) / 2 * along_M2[best] + (v_N.min() + v_N.max()) / 2 * across_M2[best]
+        sides = sorted(((np.ptp(u_N), 0), (np.ptp(v_N), 1)), reverse=True)
+        direction = (along_M2[best], across_M2[best])[sides[0][1]]
+        heading = math.degrees(math.atan2(direction[1], direction[0])) % 180
+        return cls(*map(float, corners_N2[0] + middle), float(sides[0][0]), float(sides[1][0]), heading)

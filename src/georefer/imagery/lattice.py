@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,14 @@ class Lattice:
 
     def meeting(self, window: Window) -> list[Part]:
         """The parts that share a pixel with a window, in the order given."""
-        return [part for part in self.parts if shared(part.window, window) is not None]
+        x1, y1, x2, y2 = window.box
+        left_N, top_N, right_N, bottom_N = self._boxes_4N
+        hit_N = (left_N < x2) & (right_N > x1) & (top_N < y2) & (bottom_N > y1)
+        return [self.parts[i] for i in np.flatnonzero(hit_N)]
+
+    @cached_property
+    def _boxes_4N(self) -> np.ndarray:
+        return np.array([part.window.box for part in self.parts]).T
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ def _check_like(header: _Header, first: _Header) -> None:
     if header.dtype != first.dtype:
         refuse(f"pixels of type {header.dtype}", first.dtype, f"convert it with  gdal_translate -ot  to {first.dtype}")
     if header.crs != first.crs:
-        refuse(f"the CRS {_name(header.crs)}", _name(first.crs), "bring it there with  gdalwarp -t_srs  or leave it out")
+        refuse(f"the CRS {_name(header.crs)}", _name(first.crs), "bring it there with  gdalwarp -t_srs")
 
 
 def _place(header: _Header, first: _Header, count: int) -> tuple[int, int, int, int]:

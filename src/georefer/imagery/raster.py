@@ -132,6 +132,8 @@ class Imagery:
             inside = shared(part.window, window)
             assert inside is not None
             rows, columns = _target(inside, window, scale)
+            if rows.start == rows.stop or columns.start == columns.stop:
+                continue  # a sliver that no pixel of the decimated area stands for
             values_BHW, mask_HW = self._read_part(part, inside, (rows, columns), resampling)
             fresh_HW = mask_HW & ~valid_HW[rows, columns]
             np.copyto(bands_BHW[:, rows, columns], values_BHW, where=fresh_HW)

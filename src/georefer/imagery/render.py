@@ -28,17 +28,18 @@ def draw_objects(
     width: int = 2,
     labels: bool = False,
     scale: float = 1.0,
+    halo: int = 1,
 ) -> np.ndarray:
     """A new picture, `scale` times the image's size, with the outline of every object.
 
     Outlines have a dark halo so that they are seen on any ground; holes are drawn too, points become rings.
-    `width` is the line width in pixels of the result, the halo a pixel more on either side. `labels` writes
-    each label at the top left of its shape (in ASCII, all that cv2 can write).
+    `width` is the line width in pixels of the result and `halo` the pixels more on either side (0: none).
+    `labels` writes each label at the top left of its shape (in ASCII, all that cv2 can write).
     """
     canvas_HW3 = _scaled(image_HW3, scale)
     shapes = [_to_lines(geometry, scale) for geometry in objects.geometries_N]
     # all halos first, so that none covers the colour of a neighbour
-    for line_width, line_colour in ((width + 2, HALO), (width, colour)):
+    for line_width, line_colour in ((width + 2 * halo, HALO), (width, colour)):
         for lines, is_closed in shapes:
             cv2.polylines(canvas_HW3, lines, is_closed, line_colour, line_width, cv2.LINE_AA, _FRACTION_BITS)
     if labels:
@@ -70,7 +71,9 @@ def _to_lines(geometry: shapely.Geometry, scale: float) -> tuple[list[np.ndarray
 def _outlines(geometry: shapely.Geometry) -> Iterator[np.ndarray]:
     for part in shapely.get_parts(geometry):
         if part.geom_type == "Polygon":
-            yield from (np.asarray(ring.coords)[:, :2] for ring in (part.exterior, *part.interiors) if not ring.is_empty)
+            yield from (
+                np.asarray(ring.coords)[:, :2] for ring in (part.exterior, *part.interiors) if not ring.is_empty
+            )
         elif part.geom_type == "Point":
             yield np.asarray(part.buffer(3).exterior.coords)
         elif part.geom_type == "GeometryCollection":

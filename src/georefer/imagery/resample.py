@@ -6,9 +6,7 @@ import cv2
 import numpy as np
 
 
-def resampled(
-    bands_HWB: np.ndarray, valid_HW: np.ndarray, size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def resampled(bands_HWB: np.ndarray, valid_HW: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Float32 bands and validity at `size` = (width, height).
 
     Area averaging along an axis that shrinks, linear along one that grows; only valid pixels count, so that

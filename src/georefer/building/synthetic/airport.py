@@ -60,10 +60,11 @@ def _hangars(site: Site, block: Polygon, frame: Pose, long: float, v: float, rng
 def _apron(site: Site, block: Polygon, centre: Pose, long: float, wide: float, rng: np.random.Generator) -> None:
     """Concrete slabs with rows of stands; small planes in the first row, larger ones behind."""
     _clip(site, block, rectangle(centre, long - 6, wide), "apron", rng.uniform(0.97, 1.05))
-    kinds = ["light", "twin", "business"] if wide < 95 else ["light", "twin", "business", "regional", "airliner"]
+    kinds = ["light", "twin", "business", "regional", "airliner"]
+    kinds = kinds[: 3 if wide < 95 else 4 if wide < 170 else 5]
     v = -wide / 2 + 3
     while v < wide / 2 - 12:
-        kind = pick(rng, kinds)
+        kind = pick(rng, kinds, [3, 3, 3, 4, 4][: len(kinds)])
         (_, span), ratio, _ = PLANE_M[kind]
         deep = span * ratio + 4
         if v + deep > wide / 2:

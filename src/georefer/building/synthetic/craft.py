@@ -182,8 +182,9 @@ def paint_wake(canvas: Canvas, thing: Feature) -> None:
     """Foam behind a ship under way, spreading and fading."""
     look = thing.look
     long, half = look.length_m, look.width_m / 2
-    for k, strength in enumerate((0.3, 0.2, 0.13, 0.08)):
-        start, end = -(0.5 + 0.45 * k) * long, -(0.5 + 0.45 * (k + 1)) * long
+    step = min(0.45 * long, 10.0)
+    for k, strength in enumerate((0.26, 0.18, 0.12, 0.07)):
+        start, end = -0.5 * long - step * k, -0.5 * long - step * (k + 1)
         spread = (0.7 + 0.35 * k) * half, (0.7 + 0.35 * (k + 1)) * half
         ring = [(start, -spread[0]), (start, spread[0]), (end, spread[1]), (end, -spread[1])]
         patch = canvas.cover_points(placed(look.pose, ring))

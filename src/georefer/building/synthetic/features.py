@@ -94,3 +94,4 @@ class Layout:
     markings: tuple[Marking, ...]
     pavement: BaseGeometry = field(default_factory=Polygon)
     carriageway: BaseGeometry = field(default_factory=Polygon)
+    shores: tuple[BaseGeometry, ...] = ()  # all water, then the same drawn in from the bank step by step

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
 
 from .canvas import Canvas, Patch
 from .features import RGB, Feature, Surface
@@ -39,6 +41,8 @@ MATERIALS: dict[str, Material] = {
     "sidewalk": Material((160, 156, 150), 2.5, 3, 2, 3),
 }
 _SLAB_M = 7.5
+_SHALLOW: RGB = (92, 106, 96)
+_DEEPER = np.array([6.0, 4.6, 2.6], np.float32)  # darkening at each of the shore's steps
 _ROWS_M = {"wheat": 1.6, "maize": 1.5, "ploughed soil": 1.1, "rapeseed": 2.2, "vineyard": 2.4, "beet": 1.3,
            "meadow": 6.0}
 _ROW_STRENGTH = {"wheat": 5.0, "maize": 11.0, "ploughed soil": 8.0, "rapeseed": 6.0, "vineyard": 26.0, "beet": 12.0,
@@ -109,18 +113,23 @@ def paint_field(canvas: Canvas, field: Feature) -> None:
     canvas.blend(patch, colour)
 
 
-def paint_water(canvas: Canvas, water: Feature) -> None:
-    """Water is darker and greener in the middle, lighter over the shallow rim, with ripples drawn out by wind."""
-    patch = canvas.cover(water.geometry)
-    if patch is None:
+def paint_water(canvas: Canvas, shores: Sequence[BaseGeometry]) -> None:
+    """Water, lighter over the shallow rim, with ripples drawn out by wind; `shores` as in `Layout`."""
+    frame = framed(canvas, 9.0)
+    covers = [canvas.cover(part) for part in (shapely.clip_by_rect(s, *frame) for s in shores) if not part.is_empty]
+    if not covers or covers[0] is None:
         return
+    patch = covers[0]
     x, y = canvas.xy(patch)
     ripple = canvas.noise.smooth(x, y, 3.0, 7) + 0.8 * canvas.noise.smooth(x * 0.5, y * 1.6, 1.6, 8)
-    broad = canvas.smooth(patch, 45.0, 9)
-    light = 1.6 * ripple + 3.0 * broad + 1.2 * canvas.grain(patch)
-    colour = np.asarray(water.look.rgb, np.float32) + light[..., None]
-    canvas.blend(patch, colour)
-    rim = cv2.GaussianBlur(patch.cover_HW, (0, 0), 1.6 / canvas.gsd_m)
-    shallow = np.clip(1.0 - rim, 0, 1)[..., None] * patch.cover_HW[..., None]
-    view = canvas.pixels_HW3[patch.rows, patch.cols]
-    view += shallow * np.array([34, 30, 16], np.float32)
+    light = 1.6 * ripple + 3.0 * canvas.smooth(patch, 45.0, 9) + 1.2 * canvas.grain(patch)
+    canvas.blend(patch, np.asarray(_SHALLOW, np.float32) + light[..., None])
+    for deeper in covers[1:]:
+        if deeper is not None:
+            view = canvas.pixels_HW3[deeper.rows, deeper.cols]
+            view -= deeper.cover_HW[..., None] * _DEEPER
+
+
+def framed(canvas: Canvas, margin_m: float) -> tuple[float, float, float, float]:
+    west, north, east, south = canvas.bounds_m
+    return west - margin_m, north - margin_m, east + margin_m, south + margin_m

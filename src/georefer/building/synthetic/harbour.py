@@ -28,13 +28,22 @@ def fill_harbour(site: Site, harbour: Harbour, land: BaseGeometry, rng: np.rando
     basin = basin_of(harbour)
     for part in polygons(land.difference(basin.buffer(0.5))):
         site.pave(part, "concrete", rng.uniform(0.92, 1.02))
-        yard = part.difference(basin.buffer(9.0)).buffer(-2)
-        for piece in polygons(yard, 200):
-            _quayside(site, piece, rng)
+        for arm in _arms(harbour):
+            for piece in polygons(arm.intersection(part.buffer(-2.0)), 200):
+                _quayside(site, piece, rng)
     wide = harbour.basin_wide_m
-    small_wide = wide * rng.uniform(0.4, 0.5)
+    small_wide = wide * rng.uniform(0.36, 0.46)
     _marina(site, harbour, basin, -wide / 2 + 4, small_wide, rng)
     _commercial(site, harbour, basin, -wide / 2 + small_wide + 8, wide / 2 - 4, rng)
+
+
+def _arms(harbour: Harbour) -> list[Polygon]:
+    """The quays on the three sides of the basin, clear of its edge."""
+    far, wide, clear = 200.0, harbour.basin_wide_m / 2 + 9.0, 9.0
+    back = rectangle(harbour.pose.moved(-clear - far / 2, 0), far, 2 * wide + 2 * far)
+    sides = [rectangle(harbour.pose.moved(far / 2, side * (wide + far / 2)), far + 2 * clear - 8, far)
+             for side in (-1, 1)]
+    return [back, *sides]
 
 
 def _quayside(site: Site, yard: Polygon, rng: np.random.Generator) -> None:
@@ -74,7 +83,7 @@ def _berths(site: Site, jetty: Pose, long: float, side: int, basin: Polygon, rng
         (short, full), slim, _ = SHIP_M[kind]
         length = rng.uniform(short, min(full, 15.5))
         pitch = length / slim + rng.uniform(1.2, 2.6)
-        if rng.random() < 0.62:
+        if rng.random() < 0.5:
             berth = jetty.moved(u + pitch / 2, side * (_PIER_WIDE_M["small"] / 2 + 0.7 + length / 2),
                                 (90 if rng.random() < 0.6 else -90) + rng.normal(0, 1.5))
             site.place("ships", ship(rng, kind, berth, length, "moored"), basin, 0.4)

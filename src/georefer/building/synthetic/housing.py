@@ -28,7 +28,7 @@ class Suburb:
 
 
 def suburb(rng: np.random.Generator) -> Suburb:
-    narrow = rng.uniform(14.5, 18.0)
+    narrow = rng.uniform(15.0, 18.5)
     return Suburb((narrow, narrow + rng.uniform(3, 6)), rng.uniform(0.22, 0.45), rng.uniform(0.4, 0.9))
 
 
@@ -37,20 +37,35 @@ def fill_residential(site: Site, block: Polygon, rng: np.random.Generator, trees
     style = suburb(rng)
     site.pave(block, "lawn", rng.uniform(0.94, 1.04))
     _, _, wide = box_of(block)
-    depth = float(np.clip(wide / 2 - 0.3, 17, 29))
-    taken, inner = Occupancy(), prep(block.buffer(0.6))
+    depth = float(np.clip(wide / 2 - 0.3, 16.5, 31))
+    taken, inner = Occupancy(), prep(block.buffer(1.6))
     for start, length in frontages(block):
-        s = 0.8
+        s = 0.4
         while s < length - style.lot_wide_m[0]:
             broad = min(rng.uniform(*style.lot_wide_m), length - s)
-            lot = start.moved(s + broad / 2, depth / 2)
-            shape = rectangle(lot, broad, depth)
-            if inner.contains(shape) and taken.clear(shape.buffer(-0.4), 0.0):
-                taken.add(shape)
-                _lot(site, block, lot, broad, depth, style, rng, trees)
-                s += broad
-            else:
+            deep = _deepest(start.moved(s + broad / 2, 0), broad, depth, inner, taken)
+            if deep is None:
                 s += 2.0
+                continue
+            lot = start.moved(s + broad / 2, deep / 2)
+            taken.add(rectangle(lot, broad, deep))
+            _lot(site, block, lot, broad, deep, style, rng, trees)
+            s += broad
+    grow(block.buffer(-2), rng, trees, 17.0, (3.0, 7.5), share=0.5)
+    if box_of(block)[2] < 24:
+        grow(block, rng, trees, 8.0, (4.0, 7.5), share=0.8)
+
+
+def _deepest(
+    front: Pose, broad: float, depth: float, inner: PreparedGeometry, taken: Occupancy
+) -> float | None:
+    """How deep a lot may be from its street front: the full depth, or less where a neighbour comes close."""
+    for share in (1.0, 0.88, 0.76, 0.66):
+        deep = depth * share
+        shape = rectangle(front.moved(0, deep / 2), broad, deep)
+        if deep > 15.0 and inner.contains(shape) and taken.clear(shape.buffer(-0.4), 0.0):
+            return deep
+    return None
 
 
 def frontages(block: Polygon) -> list[tuple[Pose, float]]:
@@ -95,8 +110,8 @@ def _lot(
     back = -depth / 2 + setback + wide
     site.pave(rectangle(lot.moved(-side * 2, back + 1.6), rng.uniform(4, 7), 3.2), "paving", rng.uniform(0.9, 1.05))
     room = depth / 2 - back
-    if rng.random() < style.pool_share and room > 8.5:
-        _garden_pool(site, block, lot.moved(rng.uniform(-2, 2), back + room * 0.55), rng)
+    if rng.random() < style.pool_share and room > 7.0:
+        _garden_pool(site, block, lot.moved(rng.uniform(-2, 2), back + room * 0.5 + 0.6), rng)
     _hedges(site, lot, broad, depth, style, rng)
     for _ in range(int(rng.integers(1, 5))):
         x, y = lot.at(rng.uniform(-0.44, 0.44) * broad, rng.uniform(-0.2, 0.46) * depth)
@@ -152,13 +167,13 @@ def fill_centre(site: Site, block: Polygon, rng: np.random.Generator, trees: lis
     """Courtyard blocks and town houses wall to wall with squares; the church stands where it fits first."""
     site.pave(block, "paving", rng.uniform(0.9, 1.0))
     churches = [f for f in site.features["buildings"] if f.attributes["function"] == "church"]
-    for pose, long, deep in cells(block.buffer(-1.5), rng, (24, 32), (24, 42), 4.5):
+    for pose, long, deep in cells(block.buffer(-1.0), rng, (19, 32), (19, 42), 4.5):
         if not any(disc(pose.x, pose.y, 400).contains(f.geometry) for f in churches) and long > 30:
             site.pave(rectangle(pose, long, deep), "gravel", 1.05)
             made = building(rng, "church", pose, min(long, 34), min(deep, 22), material="slate", form="gable",
                             shape="cross-shaped")
             churches.append(made)
-        elif rng.random() < 0.6:
+        elif rng.random() < 0.7 and min(long, deep) > 21:
             made = building(rng, "apartment block", pose, long, deep, material=pick(rng, ["tile", "slate"], (3, 1)),
                             form="gable", storeys=int(rng.integers(3, 6)), shape="courtyard")
         else:

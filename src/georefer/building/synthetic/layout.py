@@ -45,14 +45,14 @@ def compose(seed: int, side_m: float) -> Layout:
     carriageway = shapely.union_all([r.line.buffer(r.width_m / 2) for r in net.roads]) if net.roads else Polygon()
     _banks(site, net, saplings, rng)
     drive(site, net.roads, rng)
-    mark_roads(site, net.roads)
+    mark_roads(site, net.roads, rng)
     road_features(site, net.roads)
     saplings += [Sapling(float(x), float(y), float(rng.uniform(3.5, 6.0))) for x, y in plant_avenues(net.roads, rng)]
     plant(site, saplings, carriageway, water, rng)
     _clip(site)
     return Layout(
         seed, side_m, side_m, sun, {layer: tuple(found) for layer, found in site.features.items()},
-        tuple(site.surfaces), tuple(site.markings), _pavement(net), _rounded(carriageway),
+        tuple(site.surfaces), tuple(site.markings), _pavement(net), _rounded(carriageway), _shores(site),
     )
 
 
@@ -113,6 +113,14 @@ def _pavement(net: Network) -> BaseGeometry:
 def _rounded(shape: BaseGeometry) -> BaseGeometry:
     """Inner corners of junctions rounded as kerbs are."""
     return shape.buffer(3.5).buffer(-3.5)
+
+
+def _shores(site: Site) -> tuple[BaseGeometry, ...]:
+    """All water as one shape, then its deeper parts: the painter darkens it from step to step."""
+    water = shapely.union_all([f.geometry.buffer(0.01) for f in site.features["water"]])
+    outside = site.extent.buffer(20).difference(site.extent)  # the edge of the area is no shore
+    whole = water.union(outside.intersection(water.buffer(20)))
+    return (whole, *(whole.buffer(-step) for step in (0.4, 0.9, 1.5, 2.3, 3.3)))
 
 
 def _clip(site: Site) -> None:

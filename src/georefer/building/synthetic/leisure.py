@@ -22,17 +22,16 @@ def fill_sports(site: Site, block: Polygon, rng: np.random.Generator, trees: lis
     site.pave(block, "lawn", rng.uniform(0.96, 1.04))
     pitch = _pitch(site, block, rng)
     club = False
-    for pose, long, deep in cells(block.buffer(-3), rng, (36, 38), (19, 41), 4.0):
+    for pose, long, deep in cells(block.buffer(-3), rng, (36, 38), (19, 62), 4.0):
         if pitch is not None and pitch.intersects(rectangle(pose, long, deep)):
             continue
         role = rng.random()
         if not club and long > 24:
-            made = building(rng, "school" if rng.random() < 0.2 else "house", pose, min(long - 2, 26), 12,
-                            material="tile", form="hip", storeys=1)
+            made = building(rng, "house", pose, min(long - 2, 20), 11, material="tile", form="hip")
             club = site.place("buildings", made, block, 2)
-        elif role < 0.74:
+        elif role < 0.76:
             colour = pick(rng, list(COURT_RGB), (5, 3, 2))
-            count = 2 if long > 37 else 1
+            count = int((long + 1.5) // 18.5)
             for i in range(count):
                 spot = pose.moved((i - (count - 1) / 2) * 18.5, 0, 90)
                 site.place("courts", court(rng, spot, colour), block, 1.5)

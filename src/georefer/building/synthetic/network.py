@@ -103,7 +103,7 @@ def _riverside(world: Polygon, side_m: float, rng: np.random.Generator) -> Netwo
             quarters += parts
             roads += more
     green = tuple(polygons(reserve.difference(river).difference(harbour.land)))
-    uses = _uses(quarters, rng, side_m, harbour, centre)
+    uses = _uses([q.intersection(shapely.box(0, 0, side_m, side_m)) for q in quarters], rng, side_m, harbour, centre)
     return _with_streets(list(zip(quarters, uses, strict=True)), roads, rng, river, harbour, green)
 
 
@@ -197,11 +197,13 @@ def _uses(
 
 def _room(quarter: Polygon) -> float:
     """Width of the quarter's box: room for an apron, in metres (less for ragged shapes)."""
+    if quarter.area < 100:
+        return 0.0
     _, long, wide = box_of(quarter)
     return min(wide, 260.0) * quarter.area / (long * wide)
 
 
-_STREETS = {"residential": (150.0, 62.0, 6.0), "centre": (95.0, 70.0, 6.5), "apartments": (190.0, 110.0, 6.5),
+_STREETS = {"residential": (150.0, 70.0, 6.0), "centre": (95.0, 70.0, 6.5), "apartments": (190.0, 110.0, 6.5),
             "industrial": (230.0, 130.0, 8.0)}
 
 

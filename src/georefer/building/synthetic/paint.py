@@ -6,6 +6,7 @@ random about it is anchored to the ground or drawn from a feature's own seed, so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,16 +20,17 @@ from .canvas import Canvas
 from .craft import paint_court, paint_plane, paint_pool, paint_ship, paint_tank, paint_vehicle, paint_wake
 from .crowns import Crown, crowns, paint_tree
 from .features import Feature, Layout, Marking, Surface
-from .ground import MATERIALS, Material, paint_field, paint_surface, paint_water, texture, whole
+from .ground import MATERIALS, Material, paint_field, paint_surface, framed, paint_water, texture, whole
 from .noise import Noise
 from .roofs import paint_roof
 from .shadows import cast, reach_per_m, shadow_mask
 
 TILE_PX = 1024
-_PAD_PX = 6
 _TALLEST_M = 32.0
 _BLUR_PX = 0.55
 _READ_NOISE = 1.5
+_SATURATION = 0.86
+_HAZE = np.array([6.0, 7.0, 9.0], np.float32)
 _DASH_GAP = 1.6  # gap after a dash, in dash lengths
 
 
@@ -64,6 +66,11 @@ class Painter:
         self.markings = Found.among(layout.markings)
         self.shape = round(layout.height_m / gsd_m), round(layout.width_m / gsd_m)
 
+    @property
+    def tile_count(self) -> int:
+        rows, cols = self.shape
+        return -(-rows // TILE_PX) * -(-cols // TILE_PX)
+
     def window(self, row: int, col: int, height: int, width: int) -> np.ndarray:
         """Any window of the image, (H, W, 3) uint8, put together from canonical tiles."""
         out = np.zeros((height, width, 3), np.uint8)
@@ -85,12 +92,13 @@ class Painter:
     def tile(self, row: int, col: int, size_px: int = TILE_PX) -> np.ndarray:
         """One tile from its top-left pixel, cut at the edge of the image; (H, W, 3) uint8."""
         height, width = min(size_px, self.shape[0] - row), min(size_px, self.shape[1] - col)
-        full = (height + 2 * _PAD_PX, width + 2 * _PAD_PX, 3)
-        canvas = Canvas(np.zeros(full, np.float32), col - _PAD_PX, row - _PAD_PX, self.gsd_m, self.noise)
+        pad = 4 + math.ceil(0.9 / self.gsd_m)  # as far as any blur reaches
+        full = (height + 2 * pad, width + 2 * pad, 3)
+        canvas = Canvas(np.zeros(full, np.float32), col - pad, row - pad, self.gsd_m, self.noise)
         self._ground(canvas)
         self._low(canvas)
         self._high(canvas)
-        return self._developed(canvas)[_PAD_PX:-_PAD_PX, _PAD_PX:-_PAD_PX]
+        return self._developed(canvas)[pad:-pad, pad:-pad]
 
     def _near(self, canvas: Canvas, layer: str, reach_m: float = 0.0) -> list[Feature]:
         return self.layers[layer].touching(canvas.bounds_m, reach_m)
@@ -113,8 +121,7 @@ class Painter:
                 _hedge(canvas, surface, self.layout)
 
     def _water(self, canvas: Canvas) -> None:
-        for water in self._near(canvas, "water"):
-            paint_water(canvas, water)
+        paint_water(canvas, self.layout.shores)
         docks = self._near(canvas, "docks", _TALLEST_M)
         cast(canvas, shadow_mask(canvas, docks, self.layout.sun), 0.8)
         for dock in docks:
@@ -123,8 +130,7 @@ class Painter:
                 canvas.blend(patch, texture(canvas, patch, Material(dock.look.rgb, 2, 3, 4, 3)))
 
     def _roads(self, canvas: Canvas) -> None:
-        west, north, east, south = canvas.bounds_m
-        frame = (west - 9, north - 9, east + 9, south + 9)
+        frame = framed(canvas, 9.0)
         for shape, name in ((self.layout.pavement, "sidewalk"), (self.layout.carriageway, "asphalt")):
             part: BaseGeometry = shapely.clip_by_rect(shape, *frame)
             patch = None if part.is_empty else canvas.cover(part)
@@ -169,7 +175,9 @@ class Painter:
         pixels = cv2.GaussianBlur(pixels, (0, 0), _BLUR_PX)
         height, width = pixels.shape[:2]
         grain = self.noise.grain(canvas.col, canvas.row, height, width, 2)
-        pixels = pixels * np.float32(0.965) + np.array([5.0, 6.5, 9.0], np.float32)
+        grey = pixels.mean(axis=2, keepdims=True)
+        pixels = grey + np.float32(_SATURATION) * (pixels - grey)
+        pixels = pixels * np.float32(0.965) + _HAZE
         pixels += grain * (np.float32(_READ_NOISE) + np.float32(0.004) * pixels)
         return np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
 

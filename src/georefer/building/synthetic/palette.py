@@ -7,7 +7,7 @@ import numpy as np
 from .features import RGB
 
 ROOF_RGB: dict[str, RGB] = {
-    "red": (176, 84, 62), "orange": (205, 128, 78), "brown": (118, 86, 66), "grey": (138, 139, 140),
+    "red": (176, 84, 62), "orange": (204, 136, 88), "brown": (118, 86, 66), "grey": (138, 139, 140),
     "black": (66, 67, 72), "white": (222, 222, 216), "blue": (72, 108, 160), "green": (84, 132, 98),
 }
 ROOF_BY_MATERIAL: dict[str, dict[str, float]] = {

@@ -11,7 +11,7 @@ from .features import RGB, Feature, Look, Sun, Wing
 from .outlines import Pose, placed
 
 _PITCH = 0.62  # rise over run of a sloped roof
-_RELIEF = 0.85  # how strongly the slope changes the light
+_RELIEF = 0.62  # how strongly the slope changes the light
 
 
 def sun_vector(sun: Sun) -> np.ndarray:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import shapely
-import shapely.prepared
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
+from shapely.prepared import PreparedGeometry, prep
 
 from .features import LAYERS, Feature, Marking, Surface
 from .outlines import Pose, heading_between, rectangle
@@ -104,18 +104,53 @@ def cells(
     """Rows of rectangles that lie in a block, aligned with it: pose (heading along the row), length, depth."""
     if block.area < 1.0:
         return
-    inner = shapely.prepared.prep(block.buffer(0.01))
+    inner = prep(block.buffer(0.01))
     frame, long, wide = box_of(block)
-    v = -wide / 2 + gap_m / 2
-    while v < wide / 2 - depth_m[0]:
-        depth = min(rng.uniform(*depth_m), wide / 2 - v)
-        u = -long / 2 + gap_m / 2 + rng.uniform(0, 4)
-        while u < long / 2 - length_m[0]:
-            length = min(rng.uniform(*length_m), long / 2 - u)
-            pose = frame.moved(u + length / 2, v + depth / 2)
-            if inner.contains(rectangle(pose, length, depth)):
-                yield pose, length, depth
-                u += length + gap_m
-            else:
-                u += 4.0
-        v += depth + gap_m
+    for rows in _rows(wide, depth_m, gap_m):
+        found = [cell for v, room in rows
+                 for cell in _row(frame.moved(-long / 2, v), long, room, rng, depth_m, length_m, gap_m, inner)]
+        if found:
+            yield from found
+            return
+
+
+def _rows(wide_m: float, depth_m: tuple[float, float], gap_m: float) -> Iterator[list[tuple[float, float]]]:
+    """Ways to share a width evenly among rows (offset of the middle and depth of each), most rows first."""
+    least, most = depth_m
+    for count in range(max(1, round((wide_m + gap_m) / ((least + most) / 2 + gap_m))), 0, -1):
+        pitch = (wide_m + gap_m) / count
+        room = min(pitch - gap_m, most)
+        if room >= least:
+            yield [((i + 0.5) * pitch - (wide_m + gap_m) / 2, room) for i in range(count)]
+
+
+def _row(
+    start: Pose, long: float, room: float, rng: np.random.Generator, depth_m: tuple[float, float],
+    length_m: tuple[float, float], gap_m: float, inner: PreparedGeometry,
+) -> Iterator[tuple[Pose, float, float]]:
+    deep = max(depth_m[0], room * rng.uniform(0.88, 1.0))
+    u = 0.0
+    while u <= long - length_m[0]:
+        cell = _largest(start.moved(u, 0), (deep, depth_m[0]), _lengths(rng, length_m, long - u), inner)
+        if cell is not None:
+            yield cell
+        u += cell[1] + gap_m if cell is not None else 3.0
+
+
+def _lengths(rng: np.random.Generator, length_m: tuple[float, float], room_m: float) -> list[float]:
+    """Lengths to try, longest first."""
+    drawn = min(float(rng.uniform(*length_m)), room_m)
+    return sorted({drawn, (drawn + length_m[0]) / 2, length_m[0]}, reverse=True)
+
+
+def _largest(
+    start: Pose, depths: tuple[float, float], lengths: list[float], inner: PreparedGeometry
+) -> tuple[Pose, float, float] | None:
+    """The first of the sizes whose rectangle, beginning at the pose or a little aside, lies inside."""
+    for depth in depths:
+        for length in lengths:
+            for aside in (0.0, 1.5, -1.5):
+                pose = start.moved(length / 2, aside)
+                if inner.contains(rectangle(pose, length, depth)):
+                    return pose, length, depth
+    return None

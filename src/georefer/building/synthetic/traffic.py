@@ -57,16 +57,41 @@ def _kerb(site: Site, road: Road, back: bool, others: BaseGeometry, rng: np.rand
             site.place("vehicles", made, site.extent, 0.3)
 
 
-def mark_roads(site: Site, roads: tuple[Road, ...]) -> None:
-    """Centre lines, broken on ordinary roads and double on avenues, interrupted at junctions."""
+def mark_roads(site: Site, roads: tuple[Road, ...], rng: np.random.Generator) -> None:
+    """Repairs, centre lines (broken on ordinary roads, double on avenues) and crossings; none inside junctions."""
     for i, road in enumerate(roads):
         junctions = shapely.union_all([r.line.buffer(r.width_m / 2 + 1.5) for j, r in enumerate(roads)
                                        if j != i and r.line.dwithin(road.line, 12)])
+        _repairs(site, road, rng)
+        for part in shapely.get_parts(road.line.difference(junctions)).tolist():
+            if isinstance(part, LineString) and part.length > 30:
+                _crossings(site, road, part, rng)
         for offset, width, dash in _LINES[road.kind]:
             line = road.line.offset_curve(offset) if offset else road.line
             for part in shapely.get_parts(line.difference(junctions)).tolist():
                 if isinstance(part, LineString) and part.length > 4:
                     site.markings.append(Marking(part, width, WHITE, dash, 0.75))
+
+
+def _repairs(site: Site, road: Road, rng: np.random.Generator) -> None:
+    """Strips of newer or older asphalt, and the wear of wheels."""
+    for _ in range(int(road.line.length / 45)):
+        s, long = rng.uniform(4, road.line.length - 4), rng.uniform(3, 18)
+        pose = along(road.line, s).moved(0, rng.uniform(-0.35, 0.35) * road.width_m)
+        strip = LineString([pose.at(-long / 2, 0), pose.at(long / 2, 0)])
+        tone = float(rng.choice([66, 150]))
+        site.markings.append(Marking(strip, rng.uniform(0.8, 2.6), (tone, tone, tone), 0.0, rng.uniform(0.12, 0.3)))
+
+
+def _crossings(site: Site, road: Road, part: LineString, rng: np.random.Generator) -> None:
+    """A zebra crossing near an end of the stretch between two junctions."""
+    for back in (False, True):
+        if rng.random() > 0.35 or road.kind == "lane":
+            continue
+        pose = along(part, part.length - 2.6 if back else 2.6)
+        for v in np.arange(-road.width_m / 2 + 0.6, road.width_m / 2 - 0.3, 1.0):
+            stripe = LineString([pose.at(-1.4, float(v)), pose.at(1.4, float(v))])
+            site.markings.append(Marking(stripe, 0.5, WHITE, 0.0, 0.8))
 
 
 _LINES: dict[str, list[tuple[float, float, float]]] = {

@@ -17,7 +17,7 @@ def fill_industrial(site: Site, block: Polygon, rng: np.random.Generator, trees:
     """Rows of warehouses of mixed size; between them car parks, lorries and a few tanks."""
     site.pave(block, "lawn", 0.94)
     site.pave(block.buffer(-4), pick(rng, ["concrete", "asphalt", "gravel"], (3, 3, 1)), rng.uniform(0.92, 1.06))
-    for pose, long, deep in cells(block.buffer(-6.0), rng, (19, 36), (26, 58), 7.5):
+    for pose, long, deep in cells(block.buffer(-6.0), rng, (17, 36), (24, 58), 7.5):
         role = rng.random()
         if role < 0.66:
             warehouse(site, block, pose, long, deep, rng)
@@ -49,7 +49,7 @@ def fill_tank_farm(site: Site, block: Polygon, rng: np.random.Generator, trees: 
     """Tanks of a size in each walled yard, a few sheds and a pump house."""
     site.pave(block, "dry lawn", 0.96)
     site.pave(block.buffer(-5), "gravel", rng.uniform(0.9, 1.0))
-    for pose, long, deep in cells(block.buffer(-7.0), rng, (24, 44), (38, 78), 9.0):
+    for pose, long, deep in cells(block.buffer(-6.0), rng, (17, 40), (30, 76), 8.0):
         role = rng.random()
         if role < 0.78:
             tank_cell(site, block, pose, long, deep, rng)

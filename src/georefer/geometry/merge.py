@@ -1,0 +1,268 @@
+"""One object out of many looks at it: what overlapping windows say of the same ground, put together.
+
+Neighbouring windows share a strip. Two shapes are the same object where they agree on the strip that both
+windows saw, or as wholes. Of the looks at an object those that saw it whole are trusted; pieces alone are
+joined; a piece inside a shape that another window saw adds nothing. Shapes of one window are never merged:
+who saw both at once said that they are two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from georefer.geometry.overlap import repaired
+from georefer.geometry.shapes import OBB, Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """N areas of one class in raster pixels, the window (x1, y1, x2, y2) that each was seen in, and scores.
+
+    `raster_size` is (width, height): a border of a window is an inner one unless it is the raster's own.
+    """
+
+    geometries_N: np.ndarray
+    windows_N4: np.ndarray
+    raster_size: tuple[int, int]
+    scores_N: np.ndarray
+
+    def cut_N4(self, touch_px: float) -> np.ndarray:
+        """Whether each shape reaches the left, top, right and bottom border of its window, where that is inner."""
+        bounds_N4 = shapely.bounds(self.geometries_N).reshape(-1, 4)
+        width, height = self.raster_size
+        inner_N4 = (self.windows_N4 > 0) & (self.windows_N4 < (width, height, width, height))
+        inward = np.array([1, 1, -1, -1])
+        return inner_N4 & ((bounds_N4 - self.windows_N4) * inward <= touch_px)
+
+    def __getitem__(self, index: np.ndarray) -> Looks:
+        return Looks(self.geometries_N[index], self.windows_N4[index], self.raster_size, self.scores_N[index])
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """When two looks are one object.
+
+    `iou`: the agreement that makes two shapes one, on the ground that both windows saw or as a whole.
+    `inside`: the part of a cut piece that must lie in another shape for the piece to be dropped.
+    `touch_px`: how near to its window's border a shape counts as cut by it.
+    """
+
+    iou: float = 0.5
+    inside: float = 0.6
+    touch_px: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """M objects in an order of their own that does not depend on the order of the looks.
+
+    `members_M` holds the looks (row numbers) that each object was made of, `first_M` the one whose shape it
+    has or, for a joined one, the first piece; `whole_M` is false for an object that no window saw whole;
+    `scores_M` is the best score of the looks that were trusted, NaN where there is none.
+    """
+
+    geometries_M: np.ndarray
+    scores_M: np.ndarray
+    whole_M: np.ndarray
+    first_M: np.ndarray
+    members_M: tuple[np.ndarray, ...]
+
+    def seen_M(self, windows_N4: np.ndarray) -> np.ndarray:
+        """In how many windows each object was seen."""
+        return np.array([len(np.unique(windows_N4[rows], axis=0)) for rows in self.members_M], dtype=int)
+
+
+def merge_looks(looks: Looks, kind: Kind, rule: MergeRule | None = None) -> Merged:
+    """Every object once. `kind` says what joined pieces become: a box, an oriented box or their union.
+
+    Shapes without area meet nothing and come back as they are. The result is the same for any order of looks.
+    """
+    rule = rule or MergeRule()
+    order_N = _canonical_order(looks)
+    looks = _mended(looks[order_N])
+    cut_N = np.any(looks.cut_N4(rule.touch_px), axis=1)
+    groups = _agreeing_groups(looks, cut_N, rule)
+    shapes, trusted = _shapes(groups, looks, cut_N, kind)
+    groups, kept = _without_pieces(groups, shapes, looks, cut_N, rule)
+    best = [float(np.nan if np.isnan(looks.scores_N[t]).all() else np.nanmax(looks.scores_N[t])) for t in trusted]
+    return Merged(
+        _column([shapes[k] for k in kept]),
+        np.array([best[k] for k in kept], dtype=np.float64),
+        np.array([not cut_N[trusted[k]].any() for k in kept], dtype=bool),
+        np.array([order_N[trusted[k][0]] for k in kept], dtype=int),
+        tuple(np.sort(order_N[groups[k]]) for k in kept),
+    )
+
+
+# --- which looks agree -----------------------------------------------------------------------------------
+
+
+def _agreeing_groups(looks: Looks, cut_N: np.ndarray, rule: MergeRule) -> list[list[int]]:
+    """Looks grouped into objects: best agreement first, one look a window, wholes that agree pairwise."""
+    window_N = np.unique(looks.windows_N4, axis=0, return_inverse=True)[1].reshape(-1)
+    i, j = _near_pairs(looks, window_N, rule)
+    whole_iou = _pair_iou(looks.geometries_N[i], looks.geometries_N[j])
+    agreement = np.maximum(whole_iou, _shared_agreement(looks, i, j, rule))
+    # stable, so that ties keep the canonical order
+    ranked = np.argsort(-agreement, kind="stable")
+    ranked = ranked[agreement[ranked] >= rule.iou]
+    alike = whole_iou >= rule.iou
+    similar = set(zip(i[alike].tolist(), j[alike].tolist(), strict=True))
+    group_N = list(range(len(cut_N)))
+    groups: dict[int, list[int]] = {n: [n] for n in group_N}
+    for a, b in zip(i[ranked].tolist(), j[ranked].tolist(), strict=True):
+        first, second = sorted((group_N[a], group_N[b]))
+        if first != second and _compatible(groups[first], groups[second], window_N, cut_N, similar):
+            for member in groups[second]:
+                group_N[member] = first
+            groups[first] = sorted(groups[first] + groups.pop(second))
+    return list(groups.values())
+
+
+def _compatible(
+    first: list[int], second: list[int], window_N: np.ndarray, cut_N: np.ndarray, similar: set[tuple[int, int]]
+) -> bool:
+    """One blurred look must not chain two objects that others saw whole and apart, or in one window."""
+    return all(
+        window_N[a] != window_N[b] and (cut_N[a] or cut_N[b] or (min(a, b), max(a, b)) in similar)
+        for a in first
+        for b in second
+    )
+
+
+def _near_pairs(looks: Looks, window_N: np.ndarray, rule: MergeRule) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs i < j of areas from different windows that overlap or nearly touch."""
+    tree = shapely.STRtree(looks.geometries_N)
+    i, j = tree.query(looks.geometries_N, predicate="dwithin", distance=2 * rule.touch_px)
+    has_area_N = shapely.area(looks.geometries_N) > 0
+    wanted = (i < j) & (window_N[i] != window_N[j]) & has_area_N[i] & has_area_N[j]
+    order = np.lexsort((j[wanted], i[wanted]))
+    return i[wanted][order], j[wanted][order]
+
+
+def _shared_agreement(looks: Looks, i: np.ndarray, j: np.ndarray, rule: MergeRule) -> np.ndarray:
+    """IoU of each pair on the ground that both windows saw; along the seam where they share next to none."""
+    low = np.maximum(looks.windows_N4[i, :2], looks.windows_N4[j, :2])
+    high = np.minimum(looks.windows_N4[i, 2:], looks.windows_N4[j, 2:])
+    strip = shapely.box(*np.minimum(low, high).T, *high.T)
+    iou = _pair_iou(
+        shapely.intersection(looks.geometries_N[i], strip), shapely.intersection(looks.geometries_N[j], strip)
+    )
+    extent = high - low
+    cut_N4 = looks.cut_N4(rule.touch_px)
+    for axis in (0, 1):
+        narrow = np.abs(extent[:, axis]) <= 2 * rule.touch_px
+        facing = (cut_N4[i, axis + 2] & cut_N4[j, axis]) | (cut_N4[j, axis + 2] & cut_N4[i, axis])
+        along = _interval_iou(looks, i, j, 1 - axis)
+        iou = np.where(narrow, np.where(facing, along, 0.0), iou)
+    return iou
+
+
+def _interval_iou(looks: Looks, i: np.ndarray, j: np.ndarray, axis: int) -> np.ndarray:
+    bounds_N4 = shapely.bounds(looks.geometries_N)
+    low_i, high_i, low_j, high_j = (
+        bounds_N4[i, axis],
+        bounds_N4[i, axis + 2],
+        bounds_N4[j, axis],
+        bounds_N4[j, axis + 2],
+    )
+    inter = np.clip(np.minimum(high_i, high_j) - np.maximum(low_i, low_j), 0, None)
+    union = np.maximum(high_i, high_j) - np.minimum(low_i, low_j)
+    return inter / np.where(union > 0, union, 1.0)
+
+
+def _pair_iou(first_P: np.ndarray, second_P: np.ndarray) -> np.ndarray:
+    inter = shapely.area(shapely.intersection(first_P, second_P))
+    union = shapely.area(first_P) + shapely.area(second_P) - inter
+    return inter / np.where(union > 0, union, 1.0)
+
+
+# --- what becomes of a group -----------------------------------------------------------------------------
+
+
+def _shapes(
+    groups: list[list[int]], looks: Looks, cut_N: np.ndarray, kind: Kind
+) -> tuple[list[shapely.Geometry], list[np.ndarray]]:
+    """The shape of every group and the looks it rests on: the best whole one, or all pieces joined."""
+    shapes, trusted = [], []
+    margin_N = _margin(looks)
+    for members in map(np.array, groups):
+        whole = members[~cut_N[members]]
+        if len(whole) or len(members) == 1:
+            candidates = whole if len(whole) else members
+            score = np.nan_to_num(looks.scores_N[candidates], nan=-np.inf)
+            # among equals the one farthest from its window's border had the most context
+            ranked = candidates[np.lexsort((-margin_N[candidates], -score))]
+            shapes.append(looks.geometries_N[ranked[0]])
+            trusted.append(ranked)
+        else:
+            shapes.append(_joined(looks.geometries_N[members], kind))
+            trusted.append(members)
+    return shapes, trusted
+
+
+def _joined(pieces: np.ndarray, kind: Kind) -> shapely.Geometry:
+    if kind == "hbb":
+        return shapely.box(*shapely.total_bounds(pieces))
+    union = shapely.union_all(pieces)
+    return OBB.around(union).to_polygon() if kind == "obb" else union
+
+
+def _margin(looks: Looks) -> np.ndarray:
+    """Distance of each shape's bounds from its window's nearest border, pixels."""
+    inward = np.array([1, 1, -1, -1])
+    return ((shapely.bounds(looks.geometries_N).reshape(-1, 4) - looks.windows_N4) * inward).min(axis=1)
+
+
+def _without_pieces(
+    groups: list[list[int]], shapes: list[shapely.Geometry], looks: Looks, cut_N: np.ndarray, rule: MergeRule
+) -> tuple[list[list[int]], list[int]]:
+    """Groups with cut pieces handed to the shape that holds them, and the numbers of those that remain."""
+    groups = [list(members) for members in groups]
+    areas = shapely.area(shapes)
+    piece, holder = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    part = shapely.area(shapely.intersection(_column(shapes)[piece], _column(shapes)[holder]))
+    part = part / np.where(areas[piece] > 0, areas[piece], 1.0)
+    larger = areas[holder] > areas[piece]
+    offers: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for p, h, ratio in zip(piece[larger].tolist(), holder[larger].tolist(), part[larger].tolist(), strict=True):
+        if ratio >= rule.inside and cut_N[groups[p]].all() and _apart(groups[p], groups[h], looks):
+            offers[p].append((-ratio, h))
+    # smallest first: what a piece has taken over goes on with it
+    for p in sorted(offers, key=lambda p: (areas[p], p)):
+        groups[min(offers[p])[1]] += groups[p]
+    return groups, [k for k in range(len(groups)) if k not in offers]
+
+
+def _apart(first: list[int], second: list[int], looks: Looks) -> bool:
+    """Whether no window said both: two shapes of one answer are two objects, however they lie."""
+    seen = {tuple(looks.windows_N4[n]) for n in first}
+    return not any(tuple(looks.windows_N4[n]) in seen for n in second)
+
+
+# --- order -----------------------------------------------------------------------------------------------
+
+
+def _canonical_order(looks: Looks) -> np.ndarray:
+    """Rows by window, then shape, then score: equal for every order in which the looks came."""
+    keys = zip(
+        map(tuple, looks.windows_N4.tolist()),
+        shapely.to_wkb(looks.geometries_N).tolist(),
+        np.nan_to_num(looks.scores_N, nan=-1.0).tolist(),
+        strict=True,
+    )
+    return np.array([n for n, _ in sorted(enumerate(keys), key=lambda item: item[1])], dtype=int)
+
+
+def _mended(looks: Looks) -> Looks:
+    return Looks(repaired(looks.geometries_N), looks.windows_N4, looks.raster_size, looks.scores_N)
+
+
+def _column(values: list[shapely.Geometry]) -> np.ndarray:
+    column = np.empty(len(values), dtype=object)
+    column[:] = values
+    return column
