@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import tomllib
 import types
 import typing
@@ -21,16 +22,18 @@ from georefer.errors import ConfigError
 Settings = TypeVar("Settings")
 
 
-def load_settings(cls: type[Settings], path: Path | str | None, overrides: Iterable[str] = ()) -> Settings:
+def load_settings(
+    cls: type[Settings], path: Path | str | None, overrides: Iterable[str] = (), base: Path | None = None
+) -> Settings:
     """Settings of class `cls` from a TOML file (or defaults alone), with overrides on top.
 
-    Relative paths in fields of type `Path` are taken from the recipe's folder, so that a recipe works from
-    anywhere; those in overrides from the working directory. ConfigError names the key, what was found and
-    what was expected.
+    Relative paths in fields of type `Path` start at `base`, by default the recipe's folder, so that a recipe
+    works from anywhere; those in overrides start at the working directory. ConfigError names the key, what was
+    found and what was expected.
     """
     path = None if path is None else Path(path)
     values = _read_toml(path) if path else {}
-    return _fill(cls, _merged(values, overrides), str(path or "settings"), path.parent if path else None)
+    return _fill(cls, _merged(values, overrides), str(path or "settings"), base or (path.parent if path else None))
 
 
 def to_plain(settings: Any) -> Any:
@@ -130,7 +133,7 @@ def _convert(hint: Any, value: Any, where: str, base: Path | None) -> Any:
     if hint is Path:
         _expect(isinstance(value, str), value, "a path", where)
         relative_to_recipe = base is not None and not isinstance(value, _Typed)
-        return (base / value) if relative_to_recipe and base else Path(value)
+        return Path(os.path.normpath(base / value)) if relative_to_recipe and base else Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, str, bool):

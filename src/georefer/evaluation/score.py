@@ -267,7 +267,7 @@ def _images(rows: Sequence[ScoredAnswer]) -> int:
 
 def _write(folder: Path, scores: Scores, rows: Sequence[ScoredAnswer]) -> None:
     with written_beside(folder / "rows.jsonl") as partial:
-        JsonLines(partial).append(asdict(row) for row in rows)
+        JsonLines(partial).append(vars(row) for row in rows)
         partial.touch()
     write_json(folder / "scores.json", asdict(scores))
 

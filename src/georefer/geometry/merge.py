@@ -102,42 +102,52 @@ def merge_looks(looks: Looks, kind: Kind, rule: MergeRule | None = None) -> Merg
 
 
 def _agreeing_groups(looks: Looks, cut_N: np.ndarray, rule: MergeRule) -> list[list[int]]:
-    """Looks grouped into objects: best agreement first, one look a window, wholes that agree pairwise."""
+    """Looks grouped into objects: best agreement first, one look a window, pieces inside what was seen whole."""
     window_N = np.unique(looks.windows_N4, axis=0, return_inverse=True)[1].reshape(-1)
     i, j = _near_pairs(looks, window_N, rule)
-    whole_iou = _pair_iou(looks.geometries_N[i], looks.geometries_N[j])
-    agreement = np.maximum(whole_iou, _shared_agreement(looks, i, j, rule))
+    everywhere_P4 = np.tile([-np.inf, -np.inf, np.inf, np.inf], (len(i), 1))
+    inter, area_i, area_j = _areas_within(looks.geometries_N[i], looks.geometries_N[j], everywhere_P4)
+    iou = _ratio(inter, area_i + area_j - inter)
+    # a whole look knows where the object ends: a piece of it lies inside, another whole look is like it
+    held = (cut_N[i] & (inter >= rule.inside * area_i)) | (cut_N[j] & (inter >= rule.inside * area_j))
+    fitting = (iou >= rule.iou) | held
+    agreement = np.maximum(iou, _shared_agreement(looks, i, j, rule))
     # stable, so that ties keep the canonical order
     ranked = np.argsort(-agreement, kind="stable")
     ranked = ranked[agreement[ranked] >= rule.iou]
-    alike = whole_iou >= rule.iou
-    similar = set(zip(i[alike].tolist(), j[alike].tolist(), strict=True))
-    group_N = list(range(len(cut_N)))
-    groups: dict[int, list[int]] = {n: [n] for n in group_N}
+    groups = _Groups(window_N, cut_N, set(zip(i[fitting].tolist(), j[fitting].tolist(), strict=True)))
     for a, b in zip(i[ranked].tolist(), j[ranked].tolist(), strict=True):
-        first, second = sorted((group_N[a], group_N[b]))
-        if first != second and _compatible(groups[first], groups[second], window_N, cut_N, similar):
-            for member in groups[second]:
-                group_N[member] = first
-            groups[first] = sorted(groups[first] + groups.pop(second))
-    return list(groups.values())
+        groups.unite(a, b)
+    return list(groups.members.values())
 
 
-def _compatible(
-    first: list[int], second: list[int], window_N: np.ndarray, cut_N: np.ndarray, similar: set[tuple[int, int]]
-) -> bool:
-    """One blurred look must not chain two objects that others saw whole and apart, or in one window."""
-    return all(
-        window_N[a] != window_N[b] and (cut_N[a] or cut_N[b] or (min(a, b), max(a, b)) in similar)
-        for a in first
-        for b in second
-    )
+class _Groups:
+    """Disjoint groups of looks; refuses unions that would make one object of two."""
+
+    def __init__(self, window_N: np.ndarray, cut_N: np.ndarray, fitting: set[tuple[int, int]]):
+        self.window_N, self.cut_N, self.fitting = window_N.tolist(), cut_N.tolist(), fitting
+        self.group_N = list(range(len(cut_N)))
+        self.members = {n: [n] for n in self.group_N}
+
+    def unite(self, a: int, b: int) -> None:
+        first, second = sorted((self.group_N[a], self.group_N[b]))
+        if first == second or not all(self.compatible(m, n) for m in self.members[first] for n in self.members[second]):
+            return
+        for member in self.members[second]:
+            self.group_N[member] = first
+        self.members[first] = sorted(self.members[first] + self.members.pop(second))
+
+    def compatible(self, a: int, b: int) -> bool:
+        """Pieces may belong together whatever lies between; a whole look must fit each of the others itself."""
+        are_pieces = self.cut_N[a] and self.cut_N[b]
+        return self.window_N[a] != self.window_N[b] and (are_pieces or (min(a, b), max(a, b)) in self.fitting)
 
 
 def _near_pairs(looks: Looks, window_N: np.ndarray, rule: MergeRule) -> tuple[np.ndarray, np.ndarray]:
     """Pairs i < j of areas from different windows that overlap or nearly touch."""
-    tree = shapely.STRtree(looks.geometries_N)
-    i, j = tree.query(looks.geometries_N, predicate="dwithin", distance=2 * rule.touch_px)
+    bounds_N4 = shapely.bounds(looks.geometries_N).reshape(-1, 4)
+    grown_N = shapely.box(*(bounds_N4 + 2 * rule.touch_px * np.array([-1, -1, 1, 1])).T)
+    i, j = shapely.STRtree(looks.geometries_N).query(grown_N)
     has_area_N = shapely.area(looks.geometries_N) > 0
     wanted = (i < j) & (window_N[i] != window_N[j]) & has_area_N[i] & has_area_N[j]
     order = np.lexsort((j[wanted], i[wanted]))
@@ -148,10 +158,9 @@ def _shared_agreement(looks: Looks, i: np.ndarray, j: np.ndarray, rule: MergeRul
     """IoU of each pair on the ground that both windows saw; along the seam where they share next to none."""
     low = np.maximum(looks.windows_N4[i, :2], looks.windows_N4[j, :2])
     high = np.minimum(looks.windows_N4[i, 2:], looks.windows_N4[j, 2:])
-    strip = shapely.box(*np.minimum(low, high).T, *high.T)
-    iou = _pair_iou(
-        shapely.intersection(looks.geometries_N[i], strip), shapely.intersection(looks.geometries_N[j], strip)
-    )
+    strip_P4 = np.hstack([np.minimum(low, high), high]).astype(np.float64)
+    inter, area_i, area_j = _areas_within(looks.geometries_N[i], looks.geometries_N[j], strip_P4)
+    iou = _ratio(inter, area_i + area_j - inter)
     extent = high - low
     cut_N4 = looks.cut_N4(rule.touch_px)
     for axis in (0, 1):
@@ -172,13 +181,51 @@ def _interval_iou(looks: Looks, i: np.ndarray, j: np.ndarray, axis: int) -> np.n
     )
     inter = np.clip(np.minimum(high_i, high_j) - np.maximum(low_i, low_j), 0, None)
     union = np.maximum(high_i, high_j) - np.minimum(low_i, low_j)
-    return inter / np.where(union > 0, union, 1.0)
+    return _ratio(inter, union)
 
 
-def _pair_iou(first_P: np.ndarray, second_P: np.ndarray) -> np.ndarray:
+Areas = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _areas_within(first_P: np.ndarray, second_P: np.ndarray, strip_P4: np.ndarray) -> Areas:
+    """Areas of each pair's intersection, first and second shape, inside the pair's strip (x1, y1, x2, y2).
+
+    Axis-aligned boxes, most of what models say, are reckoned without building shapes.
+    """
+    areas_3P = np.zeros((3, len(first_P)))
+    plain = _is_box(first_P) & _is_box(second_P)
+    bounds = shapely.bounds(first_P[plain]), shapely.bounds(second_P[plain])
+    areas_3P[:, plain] = _box_areas_within(*bounds, strip_P4[plain])
+    first_P, second_P, strip_P4 = first_P[~plain], second_P[~plain], strip_P4[~plain]
+    if len(first_P) and np.isfinite(strip_P4).all():
+        strips = shapely.box(*strip_P4.T)
+        first_P, second_P = shapely.intersection(first_P, strips), shapely.intersection(second_P, strips)
     inter = shapely.area(shapely.intersection(first_P, second_P))
-    union = shapely.area(first_P) + shapely.area(second_P) - inter
-    return inter / np.where(union > 0, union, 1.0)
+    areas_3P[:, ~plain] = inter, shapely.area(first_P), shapely.area(second_P)
+    return areas_3P[0], areas_3P[1], areas_3P[2]
+
+
+def _box_areas_within(first_P4: np.ndarray, second_P4: np.ndarray, strip_P4: np.ndarray) -> Areas:
+    def clipped(box_P4: np.ndarray, by_P4: np.ndarray) -> np.ndarray:
+        low = np.maximum(box_P4[:, :2], by_P4[:, :2])
+        return np.hstack([low, np.maximum(low, np.minimum(box_P4[:, 2:], by_P4[:, 2:]))])
+
+    def area(box_P4: np.ndarray) -> np.ndarray:
+        return np.prod(box_P4[:, 2:] - box_P4[:, :2], axis=1)
+
+    first_P4, second_P4 = clipped(first_P4, strip_P4), clipped(second_P4, strip_P4)
+    return area(clipped(first_P4, second_P4)), area(first_P4), area(second_P4)
+
+
+def _is_box(shapes_P: np.ndarray) -> np.ndarray:
+    """Whether each shape fills its bounds."""
+    bounds_P4 = shapely.bounds(shapes_P).reshape(-1, 4)
+    full = np.prod(bounds_P4[:, 2:] - bounds_P4[:, :2], axis=1)
+    return np.abs(shapely.area(shapes_P) - full) <= 1e-9 * full
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return part / np.where(whole > 0, whole, 1.0)
 
 
 # --- what becomes of a group -----------------------------------------------------------------------------
@@ -223,10 +270,11 @@ def _without_pieces(
 ) -> tuple[list[list[int]], list[int]]:
     """Groups with cut pieces handed to the shape that holds them, and the numbers of those that remain."""
     groups = [list(members) for members in groups]
-    areas = shapely.area(shapes)
-    piece, holder = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    part = shapely.area(shapely.intersection(_column(shapes)[piece], _column(shapes)[holder]))
-    part = part / np.where(areas[piece] > 0, areas[piece], 1.0)
+    shapes_M = _column(shapes)
+    areas = shapely.area(shapes_M)
+    piece, holder = shapely.STRtree(shapes_M).query(shapes_M, predicate="intersects")
+    part = shapely.area(shapely.intersection(shapes_M[piece], shapes_M[holder]))
+    part = _ratio(part, areas[piece])
     larger = areas[holder] > areas[piece]
     offers: dict[int, list[tuple[float, int]]] = defaultdict(list)
     for p, h, ratio in zip(piece[larger].tolist(), holder[larger].tolist(), part[larger].tolist(), strict=True):

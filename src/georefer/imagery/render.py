@@ -39,7 +39,7 @@ def draw_objects(
     canvas_HW3 = _scaled(image_HW3, scale)
     shapes = [_to_lines(geometry, scale) for geometry in objects.geometries_N]
     # all halos first, so that none covers the colour of a neighbour
-    for line_width, line_colour in ((width + 2 * halo, HALO), (width, colour)):
+    for line_width, line_colour in ((width + 2 * halo, HALO if halo else colour), (width, colour)):
         for lines, is_closed in shapes:
             cv2.polylines(canvas_HW3, lines, is_closed, line_colour, line_width, cv2.LINE_AA, _FRACTION_BITS)
     if labels:

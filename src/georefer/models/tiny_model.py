@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,5 +60,14 @@ def _first_line(error: Exception) -> str:
 
 
 def load(name: str | Path) -> TinyModel:
-    """What `georefer.load_model` calls."""
-    return TinyModel(open_tiny(name), name=f"tiny:{Path(name).name}")
+    """What `georefer.load_model` calls; the name tells weights apart, so kept answers never mix two models."""
+    tiny = open_tiny(name)
+    return TinyModel(tiny, name=f"tiny-{_weights_digest(tiny)}")
+
+
+def _weights_digest(tiny: Tiny) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(tiny.model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:8]

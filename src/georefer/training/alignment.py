@@ -40,7 +40,8 @@ class AlignmentSlots(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.maps_5DD = nn.Parameter(torch.randn(5, width, width) / width**0.5)
+        # near the identity: a feature first says the word it already resembles
+        self.maps_5DD = nn.Parameter(torch.eye(width).repeat(5, 1, 1) + torch.randn(5, width, width) * 0.02 / width**0.5)
 
     def forward(self, features_KD: Tensor) -> tuple[Tensor, Tensor]:
         """Word queries (K, D) and number queries (K, 4, D)."""

@@ -15,6 +15,7 @@ from .features import Feature, Layout, Look, Sun
 from .greenery import plant
 from .harbour import basin_of, fill_harbour, sail
 from .housing import fill_apartments, fill_centre, fill_residential
+from .infill import infill
 from .leisure import fill_park, fill_school, fill_sports
 from .network import Network, plan
 from .site import Site, polygons
@@ -39,7 +40,10 @@ def compose(seed: int, side_m: float) -> Layout:
     site = Site(side_m, side_m)
     saplings: list[Sapling] = []
     for block in net.blocks:
+        before = len(site.surfaces)
         FILLS[block.use](site, block.shape, rng, saplings)
+        taken = [s.geometry for s in site.surfaces[before:] if s.material in ("asphalt", "pitch", "hedge")]
+        infill(site, block.shape, block.use, [t for t in taken if t.area < block.shape.area / 2], rng)
         _area(site, block.shape, block.use)
     water = _waters(site, net, rng)
     carriageway = shapely.union_all([r.line.buffer(r.width_m / 2) for r in net.roads]) if net.roads else Polygon()

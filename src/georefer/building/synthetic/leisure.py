@@ -21,20 +21,20 @@ def fill_sports(site: Site, block: Polygon, rng: np.random.Generator, trees: lis
     """Tennis courts side by side, a football pitch where there is room, open-air pools, a club house."""
     site.pave(block, "lawn", rng.uniform(0.96, 1.04))
     pitch = _pitch(site, block, rng)
-    club = False
-    for pose, long, deep in cells(block.buffer(-3), rng, (36, 38), (19, 62), 4.0):
+    club, courts = False, 0
+    for pose, long, deep in cells(block.buffer(-3), rng, (34.6, 38), (17.5, 62), 4.0):
         if pitch is not None and pitch.intersects(rectangle(pose, long, deep)):
             continue
         role = rng.random()
-        if not club and long > 24:
+        if courts and not club and long > 24:
             made = building(rng, "house", pose, min(long - 2, 20), 11, material="tile", form="hip")
             club = site.place("buildings", made, block, 2)
-        elif role < 0.76:
+        elif not courts or role < 0.76:
             colour = pick(rng, list(COURT_RGB), (5, 3, 2))
             count = int((long + 1.5) // 18.5)
             for i in range(count):
                 spot = pose.moved((i - (count - 1) / 2) * 18.5, 0, 90)
-                site.place("courts", court(rng, spot, colour), block, 1.5)
+                courts += site.place("courts", court(rng, spot, colour), block, 1.5)
         elif role < 0.88:
             made = pool(rng, pose, min(25.0, long - 5), 12.5)
             site.pave(made.geometry.buffer(4, join_style="mitre").intersection(block), "paving", 1.1)

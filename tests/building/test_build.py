@@ -1,0 +1,159 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas
+import pytest
+import shapely
+
+from georefer.building.build import AskSettings, build
+from georefer.building.targets import LayerSettings, TargetSettings
+from georefer.errors import ConfigError, DatasetError, VectorError
+from georefer.geometry import Frame
+from georefer.dialects import DIALECTS
+from georefer.tasks import TASKS, truth
+from tests.data.area import COLOURS, make_area, small_recipe
+
+
+@pytest.fixture(scope="module")
+def area(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("area")
+    make_area(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(area, tmp_path_factory):
+    recipe = small_recipe(area, orientations=3)
+    return build(recipe, tmp_path_factory.mktemp("built") / "dataset")
+
+
+def test_objects_lie_on_what_they_name_in_every_orientation(dataset):
+    """The colour under each house is the colour its attribute says: pixels, geometry and turns agree."""
+    checked, turned = 0, 0
+    for scene in dataset.scenes("train"):
+        pixels = scene.pixels()
+        for o in scene.objects.labelled("house"):
+            x, y = (int(v) for v in shapely.centroid(o.geometry).coords[0])
+            assert np.abs(pixels[y, x].astype(int) - COLOURS[o.attributes["roof"]]).max() < 12
+            checked += 1
+        turned += scene.provenance["quarter_turns"] > 0
+    assert checked > 100 and turned > 10
+
+
+def test_geometry_goes_back_to_the_map(dataset, area):
+    import geopandas
+
+    houses = geopandas.read_file(area / "layers.gpkg", layer="houses").union_all()
+    scene = next(s for s in dataset.scenes("train") if len(s.objects.labelled("house")))
+    for shape in scene.objects.labelled("house").to_world(scene.grid):
+        assert shape.difference(houses.buffer(0.3)).area == pytest.approx(0)
+
+
+def test_splits_are_disjoint_on_the_ground(dataset):
+    ground = {s: shapely.union_all([x.grid.footprint for x in dataset.scenes(s)]) for s in ("train", "test")}
+    assert ground["train"].area > 0 and ground["test"].area > 0
+    assert ground["train"].distance(ground["test"]) >= 3.9  # the buffer of 4 m
+
+
+def test_every_gold_answer_scores_full(dataset):
+    frame = Frame.resize((64, 64), (64, 64))
+    scenes = {s.id: s for s in dataset.scenes("test")}
+    asked = dataset.questions("test")
+    assert {q.task for q in asked} == set(TASKS)
+    for question in asked:
+        task, scene = TASKS[question.task], scenes[question.scene_id]
+        for dialect in DIALECTS.values():
+            text = task.answer(question, scene, dialect, frame)
+            row = task.score(dialect.read(text, frame), question, scene)
+            top, bottom = next(iter(task.measures.values())).terms([row])
+            assert top == bottom, (question, text)
+
+
+def test_absent_classes_are_asked_and_expressions_are_unique(dataset):
+    questions = dataset.questions("train")
+    assert any(q.task == "detection" and not q.answer_ids for q in questions)
+    assert any(q.answer_text == "no" for q in questions) and any(q.answer_text == "yes" for q in questions)
+    scenes = {s.id: s for s in dataset.scenes("train")}
+    by_class = [q for q in questions if q.params.get("by") == "class"]
+    assert by_class
+    for question in by_class:
+        (found,) = truth(question, scenes[question.scene_id])
+        assert (scenes[question.scene_id].objects.labels_N == found.label).sum() == 1
+
+
+def test_the_manifest_counts_reads_and_drops(dataset):
+    manifest = dataset.manifest
+    assert manifest["labels"] == ["house", "pool"]
+    assert manifest["features"]["houses: read"] == manifest["features"]["houses: used"] > 0
+    assert manifest["train_test_overlap_px"] == 0
+    assert manifest["counts"]["train: objects dropped, less visible than min_visible"] > 0
+    assert manifest["counts"]["train: scenes"] == manifest["splits"]["train"]["scenes"]
+
+
+def test_the_same_recipe_gives_the_same_bytes(area, dataset, tmp_path):
+    again = build(small_recipe(area, orientations=3), tmp_path / "again")
+    assert {n: f["sha256"] for n, f in again.manifest["files"].items()} == {
+        n: f["sha256"] for n, f in dataset.manifest["files"].items()
+    }
+
+
+def test_pandas_and_datasets_read_the_same_files(dataset):
+    import datasets
+
+    table = pandas.read_parquet(dataset.folder / "scenes")
+    assert len(table) == sum(s["scenes"] for s in dataset.manifest["splits"].values())
+    loaded = datasets.load_dataset(
+        "parquet", data_files={"train": str(dataset.folder / "scenes/train-*.parquet")}, cache_dir=dataset.folder / "hf"
+    )["train"]
+    scene = next(dataset.scenes("train"))
+    assert loaded[0]["id"] == scene.id
+    assert np.array_equal(np.asarray(loaded[0]["image"]), scene.pixels())
+    assert json.loads(loaded[0]["provenance"])["source"] == "unnamed"
+
+
+def test_lines_get_the_width_that_the_recipe_gives(area, tmp_path):
+    roads = LayerSettings(area / "layers.gpkg", "roads", label="road", buffer_m=2.0)
+    recipe = small_recipe(area)
+    built = build(replace(recipe, layers=(*recipe.layers, roads)), tmp_path / "roads")
+    road = next(o for s in built.scenes("train") for o in s.objects.labelled("road"))
+    assert road.geometry.bounds[1::2] == pytest.approx((0, 8), abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "layer, message, error",
+    [
+        ({"layer": "roads", "label": "road"}, "give buffer_m", ConfigError),
+        ({"layer": "houses"}, "either label or label_from", ConfigError),
+        ({"layer": "houses", "label_from": "rof"}, "no attribute rof", ConfigError),
+        ({"layer": "houses", "label": "x", "attributes": ("age",)}, "no attribute age", ConfigError),
+        ({"layer": "huts", "label": "x"}, "huts", VectorError),
+        ({"layer": "houses", "label_from": "roof", "labels": {"gold": "palace"}}, "no feature of any layer", VectorError),
+    ],
+)
+def test_a_wrong_layer_gets_one_sentence(area, tmp_path, layer, message, error):
+    recipe = replace(small_recipe(area), layers=(LayerSettings(area / "layers.gpkg", **layer),))
+    with pytest.raises(error, match=message):
+        build(recipe, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_that_leaves_nothing_says_so_and_leaves_nothing(area, tmp_path):
+    recipe = replace(small_recipe(area), targets=TargetSettings(min_px=1000), keep_empty=0.0)
+    with pytest.raises(DatasetError, match="no scene is left in one"):
+        build(recipe, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_not_replaced_unasked(area, dataset, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    for overwrite in (False, True):  # not even when asked, since it is no dataset
+        with pytest.raises(DatasetError, match="exists"):
+            build(small_recipe(area), tmp_path / "mine", overwrite=overwrite)
+    assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+
+
+def test_unknown_tasks_are_refused(area):
+    with pytest.raises(ValueError, match="unknown tasks"):
+        small_recipe(area, ask=AskSettings(tasks=("juggling",)))

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from affine import Affine
+from pyproj import CRS
+
+from georefer.building.chips import SplitSettings, chip_window_px, plan_chips, windows_overlap
+from georefer.errors import ConfigError
+from georefer.geometry import GeoGrid, Window
+
+GRID = GeoGrid(CRS("EPSG:2154"), Affine(0.5, 0, 650_000, 0, -0.5, 6_860_000), 1000, 800)
+
+
+def mask(windows, grid=GRID):
+    seen = np.zeros((grid.height, grid.width), dtype=bool)
+    for w in windows:
+        seen[w.y : w.y + w.height, w.x : w.x + w.width] = True
+    return seen
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("stride", [0.3, 0.5, 1.0])
+def test_no_ground_pixel_is_in_both_splits(seed, stride):
+    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 10), stride, seed)
+    train, test = mask(plan.train), mask(plan.test)
+    assert train.any() and test.any()
+    assert not (train & test).any()
+    assert not windows_overlap(plan.train, plan.test)
+    # the buffer: test blocks grown by it (10 m are 20 px) meet no training pixel either
+    for block in plan.test_blocks:
+        x1, y1, x2, y2 = block.box
+        assert not train[max(0, y1 - 20) : y2 + 20, max(0, x1 - 20) : x2 + 20].any()
+
+
+def test_test_chips_do_not_overlap_each_other():
+    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 0), 0.5, 1)
+    assert mask(plan.test).sum() == len(plan.test) * 64 * 64
+
+
+def test_the_plan_is_the_same_by_seed_and_differs_between_seeds():
+    plans = [plan_chips(GRID, (64, 64), SplitSettings(100), 0.5, seed) for seed in (1, 1, 2)]
+    assert plans[0] == plans[1]
+    assert plans[0].test_blocks != plans[2].test_blocks
+
+
+def test_windows_overlap_sees_a_shared_pixel():
+    assert windows_overlap([Window(0, 0, 10, 10)], [Window(9, 9, 5, 5)])
+    assert not windows_overlap([Window(0, 0, 10, 10)], [Window(10, 0, 5, 5)])
+
+
+def test_chips_are_square_on_the_ground_where_pixels_are_not():
+    # pixels twice as long from north to south as from west to east
+    grid = GeoGrid(CRS("EPSG:2154"), Affine(0.25, 0, 650_000, 0, -0.5, 6_860_000), 1000, 1000)
+    assert chip_window_px(grid, 64, 0.5) == (128, 64)
+    assert chip_window_px(GeoGrid.none(100, 100), 64, 0.5) == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "chip, split, message",
+    [
+        ((300, 300), SplitSettings(100), "blocks of 100 m are smaller than the chips"),
+        ((64, 64), SplitSettings(4000), "single block"),
+        ((64, 64), SplitSettings(100, test=1.5), "between 0 and 1"),
+    ],
+)
+def test_a_split_that_cannot_be_is_refused(chip, split, message):
+    with pytest.raises(ConfigError, match=message):
+        plan_chips(GRID, chip, split, 0.5, 0)

@@ -1,0 +1,163 @@
+"""What every task promises in every dialect: gold scores 1, nothing scores 0, and tricks do not pay."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+from small import LABELS, small_questions, small_scene
+
+from georefer.dialects import DIALECTS
+from georefer.geometry import Frame, Objects
+from georefer.scoring import estimate
+from georefer.tasks import TASKS, Asking, truth
+
+PAIRS = list(product(TASKS, DIALECTS))
+SCENES = [small_scene(number, (160, 120) if number % 2 else (96, 96)) for number in range(4)]
+GARBAGE = (
+    "",
+    " ",
+    "[",
+    "[[[]]]",
+    "\x00\ud800",
+    "I cannot see the image.",
+    "[1, 2, 3]",
+    "{" * 500,
+    "yesno",
+    "999999999",
+)
+
+
+def frame_of(scene):
+    return Frame.resize(scene.size, (224, 224))
+
+
+def questions_of(task):
+    """(question, scene) of one task over all scenes; a test that would run over nothing fails here."""
+    found = [(question, scene) for scene in SCENES for question in small_questions(scene) if question.task == task]
+    assert found, f"the small scenes ask no question of {task}"
+    return found
+
+
+def score(task, dialect, text, question, scene):
+    return TASKS[task].score(DIALECTS[dialect].read(text, frame_of(scene)), question, scene)
+
+
+def headline(task, rows):
+    ratio = next(iter(TASKS[task].measures.values()))
+    return estimate(ratio, rows, [str(index) for index in range(len(rows))], draws=10).value
+
+
+def gold_text(task, dialect, question, scene):
+    return TASKS[task].answer(question, scene, DIALECTS[dialect], frame_of(scene))
+
+
+@pytest.mark.parametrize(("task", "dialect"), PAIRS)
+def test_the_gold_answers_score_1(task, dialect):
+    rows = [score(task, dialect, gold_text(task, dialect, q, scene), q, scene) for q, scene in questions_of(task)]
+    assert headline(task, rows) == 1.0
+    assert all(row["readable"] == 1.0 for row in rows)
+
+
+@pytest.mark.parametrize(("task", "dialect"), PAIRS)
+@pytest.mark.parametrize("text", GARBAGE)
+def test_garbage_never_raises_and_scores_0(task, dialect, text):
+    rows = [score(task, dialect, text, question, scene) for question, scene in questions_of(task)]
+    assert headline(task, rows) == 0.0
+    assert all(row["readable"] == 0.0 for row in rows)
+
+
+@pytest.mark.parametrize(("task", "dialect"), PAIRS)
+def test_every_measure_is_a_share(task, dialect):
+    texts = [*GARBAGE, "none", "yes", "no", "[0, 0, 1000, 1000]", "[0, 0, 500, 500], [10, 10, 400, 400]"]
+    for text, (question, scene) in product(texts, questions_of(task)):
+        row = score(task, dialect, text, question, scene)
+        for ratio in TASKS[task].measures.values():
+            top, bottom = ratio.terms([row])
+            assert 0 <= top[0] <= bottom[0]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_questions_name_their_scene_and_are_asked_in_words(task):
+    found = questions_of(task)
+    assert len({question.id for question, _ in found}) == len(found)
+    for question, scene in found:
+        assert question.scene_id == scene.id
+        assert TASKS[task].prompt(question).strip()
+        assert set(question.answer_ids) <= set(scene.objects.ids_N)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_an_absent_class_is_answered_by_saying_so(dialect):
+    absent = [(q, scene) for q, scene in questions_of("detection") if not q.answer_ids]
+    assert absent
+    for question, scene in absent:
+        gold = score("detection", dialect, gold_text("detection", dialect, question, scene), question, scene)
+        said = score("detection", dialect, "[10, 10, 500, 500]", question, scene)
+        silent = score("detection", dialect, "", question, scene)
+        assert (gold["absent_asked"], gold["absent_right"], gold["fp"]) == (1, 1, 0)
+        assert (said["absent_right"], said["fp"]) == (0, 1)
+        # silence is not an answer
+        assert silent["absent_right"] == 0
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_hedging_does_not_pay_in_rec(dialect):
+    for question, scene in questions_of("rec"):
+        everything = DIALECTS[dialect].write(scene.objects.to_hbb(), frame_of(scene), labelled=False)
+        hedged = score("rec", dialect, everything, question, scene)
+        assert len(scene.objects) > 1
+        assert (hedged["hit"], hedged["iou"]) == (0, 0)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_duplicates_do_not_pay_in_detection(dialect):
+    for question, scene in questions_of("detection"):
+        gold = truth(question, scene).to_hbb()
+        shifted = Objects.concat([gold, gold.replaced(gold.scale(1.03, 1.03).geometries_N)])
+        for text in (
+            "; ".join([DIALECTS[dialect].write(gold, frame_of(scene), labelled=False)] * 3),  # word for word
+            DIALECTS[dialect].write(shifted, frame_of(scene), labelled=False),  # moved a little
+        ):
+            row = score("detection", dialect, text, question, scene)
+            assert row["tp"] == len(gold)
+            assert row["fp"] == (len(gold) if text.count("[") == 2 * len(gold) else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "truth_is_yes", "right", "readable"),
+    [
+        ("yes", True, 1, 1),
+        ("Yes.", True, 1, 1),
+        ("No, there is none", False, 1, 1),
+        ("yes", False, 0, 1),
+        ("There is one, yes", True, 0, 0),  # the first word decides, and it is neither
+        ("yesterday", True, 0, 0),
+        ("none", False, 0, 0),
+    ],
+)
+def test_presence_takes_the_first_word(text, truth_is_yes, right, readable):
+    asked = [(q, s) for q, s in questions_of("presence") if (q.answer_text == "yes") == truth_is_yes]
+    assert asked
+    for question, scene in asked:
+        row = score("presence", "georefer", text, question, scene)
+        assert (row["right"], row["readable"]) == (right, readable)
+
+
+def test_saying_always_the_same_is_right_half_the_time():
+    rows = [score("presence", "georefer", "yes", question, scene) for question, scene in questions_of("presence")]
+    assert headline("presence", rows) == 0.5
+    hallucination = TASKS["presence"].measures["hallucination"]
+    assert estimate(hallucination, rows, ["a"] * len(rows), draws=10).value == 1.0
+
+
+def test_a_scene_without_objects_is_asked_only_about_what_is_absent():
+    empty = SCENES[0].__class__("empty", SCENES[0].image, Objects.none(), SCENES[0].grid, "test")
+    rng = np.random.default_rng(0)
+    for task in TASKS.values():
+        for question in task.questions(empty, Asking(LABELS), rng):
+            row = task.score(DIALECTS["georefer"].read("none", frame_of(empty)), question, empty)
+            assert not math.isnan(sum(row.values()))
+            assert question.answer_ids == ()
