@@ -1,16 +1,10 @@
 """A small dataset for every test of the room."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-
-from small import small_dataset
 
 from georefer.evaluation import truth_from
 from georefer.models.fake import FakeModel
+from tests.data.small import small_dataset
 
 
 @pytest.fixture(scope="session")

@@ -143,9 +143,13 @@ def test_what_is_written_reads_back(answered, dataset):
     assert absent and all(row.scores["f1"] is None and row.scores["absent"] == 1 for row in absent)
 
 
-def test_nothing_to_read_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match=r"scores\.json"):
+def test_nothing_or_nonsense_to_read_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"has no scores\.json"):
         read_scores(tmp_path)
+    for content in ("", "[]", "{}", '{"tasks": []}'):
+        (tmp_path / "scores.json").write_text(content)
+        with pytest.raises(InputError, match="is damaged"):
+            read_scores(tmp_path)
 
 
 def test_breakdowns_add_up(dataset, oracle, tmp_path):
@@ -200,3 +204,8 @@ def test_without_a_blind_run_none_is_made(dataset, oracle, tmp_path):
     scores = evaluate(oracle, dataset, replace(SETTINGS, blind=False), tmp_path)
     assert not (tmp_path / "blind").exists()
     assert "100.0 [100.0, 100.0]" in summary_table(scores)
+
+
+def test_the_time_of_a_batch_is_counted_once(answered, dataset):
+    rewrite(answered, lambda rows: [{**row, "seconds": 2.0, "batch": 4} for row in rows])
+    assert score_answers(answered, dataset).seconds == pytest.approx(len(dataset.questions("test")) / 4 * 2.0)

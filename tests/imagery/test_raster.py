@@ -67,7 +67,7 @@ def test_windows_over_the_edge_are_padded_and_say_so(tmp_path, window):
     padded = np.pad(array, ((0, 0), (100, 100), (100, 100)))[:, 100 + window.y :, 100 + window.x :]
     inside = np.pad(np.ones((60, 80), bool), 100)[100 + window.y :, 100 + window.x :]
     pixels = open_imagery(write(tmp_path / "a.tif", array)).read(window)
-    np.testing.assert_array_equal(pixels.image_HW3, padded[:, :window.height, :window.width].transpose(1, 2, 0))
+    np.testing.assert_array_equal(pixels.image_HW3, padded[:, : window.height, : window.width].transpose(1, 2, 0))
     np.testing.assert_array_equal(pixels.valid_HW, inside[: window.height, : window.width])
     assert 0 < pixels.valid_HW.mean() < 1
 
@@ -169,7 +169,7 @@ def test_nodata_and_nan_do_not_count_in_the_stretch(tmp_path):
     array[:, :20] = -9999
     array[:, 20:30] = np.nan
     imagery = open_imagery(write(tmp_path / "a.tif", array, nodata=-9999), bands=(1,))
-    (low, high), = imagery.stretch
+    ((low, high),) = imagery.stretch
     assert 10 <= low < 11 and 19 < high <= 20
     valid = imagery.read(everything(imagery)).valid_HW
     assert not valid[:30].any() and valid[30:].all()
@@ -206,7 +206,6 @@ def test_a_missing_tile_is_a_hole_and_the_first_file_lies_on_top(tmp_path):
     mosaic = open_imagery(files[:3])
     valid = mosaic.read(everything(mosaic)).valid_HW
     assert not valid[32:, 32:].any() and valid.sum() == 3 * 32 * 32
-    patch = write(tmp_path / "patch.tif", np.full((3, 10, 10), 7), transform=ORIGIN, dtype_="x") if False else None
     patch = write(tmp_path / "patch.tif", np.full((3, 10, 10), 7, np.uint8))
     on_top, below = open_imagery([patch, *files]), open_imagery([*files, patch])
     assert (on_top.read(Window(0, 0, 10, 10)).image_HW3 == 7).all()

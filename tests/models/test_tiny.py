@@ -1,4 +1,4 @@
-"""The tiny model is a plain transformers model: exact tokenizer, exact reload, and answers that do not depend on batching."""
+"""The tiny model is a plain transformers model: exact tokenizer, exact reload, answers the same in any batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,17 @@ import torch
 
 from georefer.models import tiny as tiny_module
 from georefer.models.tiny import (
-    TinySettings, create_tiny, encode_segment, generate_answers, image_prefix, images_to_pixels, load_tiny,
-    number_ids, save_tiny, text_ids, word_ids,
+    TinySettings,
+    create_tiny,
+    encode_segment,
+    generate_answers,
+    image_prefix,
+    images_to_pixels,
+    load_tiny,
+    number_ids,
+    save_tiny,
+    text_ids,
+    word_ids,
 )  # fmt: skip
 
 SMALL = TinySettings(image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48,
@@ -141,8 +150,12 @@ def test_batched_answers_equal_single_ones(talkative, images):
 
 def test_an_image_is_encoded_once_for_its_questions(tiny, images, monkeypatch):
     encoded = []
-    original = tiny_module.images_to_pixels
-    monkeypatch.setattr(tiny_module, "images_to_pixels", lambda seen, size: encoded.append(len(seen)) or original(seen, size))
+
+    def counted(seen, size):
+        encoded.append(len(seen))
+        return images_to_pixels(seen, size)
+
+    monkeypatch.setattr(tiny_module, "images_to_pixels", counted)
     generate_answers(tiny, [images[0]] * 4 + [images[1]], ["find every tank"] * 5, max_new_tokens=2)
     assert encoded == [2]
 

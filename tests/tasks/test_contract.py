@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from small import LABELS, small_questions, small_scene
+from tests.data.small import LABELS, small_questions, small_scene
 
 from georefer.dialects import DIALECTS
 from georefer.geometry import Frame, Objects

@@ -34,6 +34,8 @@ class LayerSettings:
     """Attributes kept with each object, for phrases."""
     buffer_m: float | None = None
     """Half the width given to points and lines on the ground, metres."""
+    crs: str | None = None
+    """CRS of a layer that does not name its own, such as "EPSG:2154"."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def chip_objects(
 
 
 def _read_one(settings: LayerSettings, grid: GeoGrid, prefix: str) -> tuple[Objects, dict[str, int]]:
-    read = read_layer(settings.path, layer=settings.layer, grid=grid)
+    read = read_layer(settings.path, layer=settings.layer, grid=grid, crs=settings.crs)
     table = read.frame
     where = f"layer '{settings.layer or settings.path.stem}' of {settings.path}"
     labels, known_N = _labels(table, settings, where)

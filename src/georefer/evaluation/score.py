@@ -128,13 +128,10 @@ def read_scores(folder: Path | str) -> Scores:
     path = Path(folder) / "scores.json"
     if not path.is_file():
         raise InputError(f"{folder} has no scores.json; score its answers first with 'georefer score'")
-    plain = json.loads(path.read_text())
-    tasks = {
-        name: TaskScores(**{**task, "measures": {m: _to_estimate(e) for m, e in task["measures"].items()}})
-        for name, task in plain["tasks"].items()
-    }
-    groups = tuple(GroupScore(**{**group, "estimate": _to_estimate(group["estimate"])}) for group in plain["groups"])
-    return Scores(plain["run"], tasks, groups, Completeness(**plain["completeness"]), plain["seconds"])
+    try:
+        return _to_scores(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}); score the answers again with 'georefer score'") from error
 
 
 def read_rows(folder: Path | str) -> list[ScoredAnswer]:
@@ -270,6 +267,15 @@ def _write(folder: Path, scores: Scores, rows: Sequence[ScoredAnswer]) -> None:
         JsonLines(partial).append(vars(row) for row in rows)
         partial.touch()
     write_json(folder / "scores.json", asdict(scores))
+
+
+def _to_scores(plain: Mapping[str, Any]) -> Scores:
+    tasks = {
+        name: TaskScores(**{**task, "measures": {m: _to_estimate(e) for m, e in task["measures"].items()}})
+        for name, task in plain["tasks"].items()
+    }
+    groups = tuple(GroupScore(**{**group, "estimate": _to_estimate(group["estimate"])}) for group in plain["groups"])
+    return Scores(plain["run"], tasks, groups, Completeness(**plain["completeness"]), plain["seconds"])
 
 
 def _to_estimate(plain: Mapping[str, float | None]) -> Estimate:

@@ -17,6 +17,9 @@ import shapely
 from georefer.geometry.overlap import repaired
 from georefer.geometry.shapes import OBB, Kind
 
+NEAR = 3.0
+"""Times `touch_px`: a shape so near to an inner border in every window, and inside another, is a piece of it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Looks:
@@ -48,7 +51,7 @@ class MergeRule:
 
     `iou`: the agreement that makes two shapes one, on the ground that both windows saw or as a whole.
     `inside`: the part of a cut piece that must lie in another shape for the piece to be dropped.
-    `touch_px`: how near to its window's border a shape counts as cut by it.
+    `touch_px`: how near to its window's border a shape counts as cut by it: about the error of an edge.
     """
 
     iou: float = 0.5
@@ -87,7 +90,9 @@ def merge_looks(looks: Looks, kind: Kind, rule: MergeRule | None = None) -> Merg
     cut_N = np.any(looks.cut_N4(rule.touch_px), axis=1)
     groups = _agreeing_groups(looks, cut_N, rule)
     shapes, trusted = _shapes(groups, looks, cut_N, kind)
-    groups, kept = _without_pieces(groups, shapes, looks, cut_N, rule)
+    # that a shape is a piece of another is seen even where its edge misses the border by more than usual
+    near_N = np.any(looks.cut_N4(NEAR * rule.touch_px), axis=1)
+    groups, kept = _without_pieces(groups, shapes, looks, near_N, rule)
     best = [float(np.nan if np.isnan(looks.scores_N[t]).all() else np.nanmax(looks.scores_N[t])) for t in trusted]
     return Merged(
         _column([shapes[k] for k in kept]),
@@ -266,24 +271,37 @@ def _margin(looks: Looks) -> np.ndarray:
 
 
 def _without_pieces(
-    groups: list[list[int]], shapes: list[shapely.Geometry], looks: Looks, cut_N: np.ndarray, rule: MergeRule
+    groups: list[list[int]], shapes: list[shapely.Geometry], looks: Looks, near_N: np.ndarray, rule: MergeRule
 ) -> tuple[list[list[int]], list[int]]:
     """Groups with cut pieces handed to the shape that holds them, and the numbers of those that remain."""
-    groups = [list(members) for members in groups]
     shapes_M = _column(shapes)
     areas = shapely.area(shapes_M)
-    piece, holder = shapely.STRtree(shapes_M).query(shapes_M, predicate="intersects")
-    part = shapely.area(shapely.intersection(shapes_M[piece], shapes_M[holder]))
-    part = _ratio(part, areas[piece])
-    larger = areas[holder] > areas[piece]
-    offers: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for p, h, ratio in zip(piece[larger].tolist(), holder[larger].tolist(), part[larger].tolist(), strict=True):
-        if ratio >= rule.inside and cut_N[groups[p]].all() and _apart(groups[p], groups[h], looks):
-            offers[p].append((-ratio, h))
+    holders: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for piece, holder, part in _held(
+        shapes_M, np.array([near_N[members].all() for members in groups], dtype=bool), rule
+    ):
+        if areas[holder] > areas[piece] and _apart(groups[piece], groups[holder], looks):
+            holders[piece].append((-part, holder))
+    groups = [list(members) for members in groups]
     # smallest first: what a piece has taken over goes on with it
-    for p in sorted(offers, key=lambda p: (areas[p], p)):
-        groups[min(offers[p])[1]] += groups[p]
-    return groups, [k for k in range(len(groups)) if k not in offers]
+    for piece in sorted(holders, key=lambda k: (areas[k], k)):
+        groups[min(holders[piece])[1]] += groups[piece]
+    return groups, [k for k in range(len(groups)) if k not in holders]
+
+
+def _held(shapes_M: np.ndarray, is_piece_M: np.ndarray, rule: MergeRule) -> list[tuple[int, int, float]]:
+    """(piece, holder, part) where enough of a piece lies in another shape.
+
+    Holders are grown by the border's tolerance: a sliver that a window caught of an object is no wider than
+    the errors of both, and would else stay beside it.
+    """
+    pieces = np.flatnonzero(is_piece_M)
+    grown_M = shapely.buffer(shapes_M, rule.touch_px, join_style="mitre")
+    piece, holder = shapely.STRtree(grown_M).query(shapes_M[pieces])
+    piece = pieces[piece]
+    part = _ratio(shapely.area(shapely.intersection(shapes_M[piece], grown_M[holder])), shapely.area(shapes_M[piece]))
+    enough = (part >= rule.inside) & (piece != holder)
+    return list(zip(piece[enough].tolist(), holder[enough].tolist(), part[enough].tolist(), strict=True))
 
 
 def _apart(first: list[int], second: list[int], looks: Looks) -> bool:

@@ -31,7 +31,7 @@ def decode_image(data: bytes) -> np.ndarray:
                     f"{MAX_PIXELS:,} pixels are expected; cut it into smaller scenes"
                 )
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RasterError(
             f"{len(data)} bytes that are no readable PNG or JPEG were found where an image is expected "
             f"({error}); build the dataset again"

@@ -240,7 +240,11 @@ def _measured_stretch(imagery: Imagery) -> Stretch:
             "check its nodata value with gdalinfo, or pass the stretch"
         )
     low_B, high_B = np.percentile(bands_HWB[valid_HW].astype(np.float64), PERCENTILES, axis=0)
-    return tuple((float(low), float(max(high, low + 1e-6))) for low, high in zip(low_B, high_B, strict=True))
+    # a flat area has no range; float32, in which pixels are stretched, has to tell the two ends apart
+    least_B = np.maximum(np.abs(low_B) * 1e-5, 1e-12)
+    return tuple(
+        (float(low), float(high)) for low, high in zip(low_B, np.maximum(high_B, low_B + least_B), strict=True)
+    )
 
 
 def _reading_size(window: Window, size: tuple[int, int]) -> tuple[int, int]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -15,28 +14,12 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from georefer.errors import InputError
-from georefer.geometry.grid import GeoGrid
+from georefer.geometry import GeoGrid
+from georefer.runlog import written_beside
 
 TILE_PX = 512
 _LEAST_OVERVIEW_PX = 256
 _FIXED_DATE = "2000-01-01T00:00:00.000Z"  # GeoPackage stamps its tables; a fixed stamp keeps files reproducible
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write beside the target; renamed onto it on success, removed on failure.
-
-    The name keeps its ending, because GDAL chooses drivers and warns by it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".partial-{path.name}")
-    beside.unlink(missing_ok=True)
-    try:
-        yield beside
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 def write_raster(
@@ -56,7 +39,7 @@ def write_raster(
     cache. `compress` is a GDAL name: "deflate" and "zstd" keep every value, "jpeg" (8-bit RGB only) is a
     tenth of the size and not exact.
     """
-    with replacing(path) as beside:
+    with written_beside(path) as beside:
         with rasterio.open(beside, "w", **_profile(grid, bands, np.dtype(dtype), nodata, compress)) as target:
             for row, col, block in blocks:
                 planes = np.moveaxis(np.atleast_3d(block), 2, 0)
@@ -102,7 +85,7 @@ def write_layers(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
     before = pyogrio.get_gdal_config_option(date)
     pyogrio.set_gdal_config_options({date: _FIXED_DATE})
     try:
-        with replacing(path) as beside:
+        with written_beside(path) as beside:
             for name, frame in layers.items():
                 kind = None if len(frame) else "Unknown"
                 pyogrio.write_dataframe(frame, beside, layer=name, driver="GPKG", geometry_type=kind)
@@ -117,7 +100,7 @@ def write_geojson(path: Path, frame: gpd.GeoDataFrame) -> None:
             f"cannot write {path.name}: the features have no CRS, GeoJSON needs longitude and latitude; "
             "set the CRS of the data first"
         )
-    with replacing(path) as beside:
+    with written_beside(path) as beside:
         pyogrio.write_dataframe(frame.to_crs(4326), beside, driver="GeoJSON", RFC7946="YES")
 
 
@@ -127,5 +110,5 @@ def write_png(path: Path, image: np.ndarray) -> None:
     ok, data = cv2.imencode(".png", image if order is None else cv2.cvtColor(image, order))
     if not ok:
         raise InputError(f"cannot write {path.name} as PNG: {image.dtype} of shape {image.shape} is no 8-bit picture")
-    with replacing(path) as beside:
+    with written_beside(path) as beside:
         beside.write_bytes(data.tobytes())

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,13 @@ from torch import Tensor
 from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast, Qwen3Config
 
 from georefer.models.tiny_tokenizer import (
-    IMAGE, build_tokenizer, encode_prompt, encode_segment, number_ids, text_ids, word_ids,
+    IMAGE,
+    build_tokenizer,
+    encode_prompt,
+    encode_segment,
+    number_ids,
+    text_ids,
+    word_ids,
 )  # fmt: skip
 from georefer.models.tiny_vision import TinyVision, TinyVisionConfig
 
@@ -84,8 +90,9 @@ def save_tiny(tiny: Tiny, folder: Path) -> None:
 
 def load_tiny(folder: Path) -> Tiny:
     """Read what `save_tiny` wrote, in evaluation mode."""
-    fields = json.loads((folder / SETTINGS_FILE).read_text())
-    settings = TinySettings(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+    written = json.loads((folder / SETTINGS_FILE).read_text())
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
+    settings = TinySettings(**fields)
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     return Tiny(model.eval(), tokenizer, settings)
@@ -127,7 +134,8 @@ def generate_answers(
 def _generate_batch(
     tiny: Tiny, images: Sequence[NDArray[np.uint8]], prompts: Sequence[str], max_new_tokens: int
 ) -> list[str]:
-    model, tokenizer = tiny.model, tiny.tokenizer
+    model: Any = tiny.model  # transformers types `generate` too narrowly for a caller outside
+    tokenizer = tiny.tokenizer
     index_of = {key: index for index, key in enumerate(dict.fromkeys(map(id, images)))}
     image_of_row_B = torch.tensor([index_of[id(image)] for image in images])
     unique = list({id(image): image for image in images}.values())
@@ -150,7 +158,7 @@ def _generate_batch(
 
 def _prefix_cache(tiny: Tiny, pixels_I3HW: Tensor) -> DynamicCache:
     ids_IP = torch.tensor(image_prefix(tiny)).expand(len(pixels_I3HW), -1)
-    cache = DynamicCache(config=tiny.model.config.text_config)
+    cache = DynamicCache(config=tiny.model.config.get_text_config())
     tiny.model.model(input_ids=ids_IP, pixel_values=pixels_I3HW, past_key_values=cache, use_cache=True)
     return cache
 
@@ -190,7 +198,7 @@ def _config(settings: TinySettings, tokenizer: PreTrainedTokenizerFast) -> Llava
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_index=tokenizer.get_vocab()[IMAGE],
         image_seq_length=vision.tokens,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
@@ -211,6 +219,6 @@ def _scale_attention(model: LlavaForConditionalGeneration, scale: float) -> None
 
 
 def _plain_generation(model: LlavaForConditionalGeneration) -> None:
-    text = model.config.text_config
+    text = model.config.get_text_config()
     model.generation_config.pad_token_id = text.pad_token_id
     model.generation_config.eos_token_id = text.eos_token_id

@@ -90,6 +90,7 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 def _frequent(texts: Iterable[str], pre_tokenizer: pre_tokenizers.PreTokenizer, max_words: int) -> list[str]:
     # Digit runs are left out: numbers come from the frame's range alone, so that 500 in a caption adds nothing.
-    counts = Counter(piece for text in texts for piece, _ in pre_tokenizer.pre_tokenize_str(text) if not piece.isdigit())
+    pieces = (piece for text in texts for piece, _ in pre_tokenizer.pre_tokenize_str(text))
+    counts = Counter(piece for piece in pieces if not piece.isdigit())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [piece for piece, _ in ranked[:max_words]]

@@ -41,7 +41,8 @@ class AlignmentSlots(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         # near the identity: a feature first says the word it already resembles
-        self.maps_5DD = nn.Parameter(torch.eye(width).repeat(5, 1, 1) + torch.randn(5, width, width) * 0.02 / width**0.5)
+        noise_5DD = torch.randn(5, width, width) * 0.02 / width**0.5
+        self.maps_5DD = nn.Parameter(torch.eye(width) + noise_5DD)
 
     def forward(self, features_KD: Tensor) -> tuple[Tensor, Tensor]:
         """Word queries (K, D) and number queries (K, 4, D)."""

@@ -8,7 +8,7 @@ one row per question, at a small part of the work.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,7 +50,8 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch on another device."""
-        return PackedBatch(*(None if value is None else value.to(device) for value in vars(self).values()))
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        return replace(self, **moved)
 
 
 def pack(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from shapely.geometry import LineString, Polygon
 
-from .buildings import building
-from .features import Marking
-from .outlines import Pose, rectangle
-from .palette import pick
-from .parking import parking_lot
-from .site import Site, box_of
-from .things import PLANE_M, Sapling, aeroplane, vehicle
+from georefer.building.synthetic.buildings import building
+from georefer.building.synthetic.features import Marking
+from georefer.building.synthetic.outlines import Pose, rectangle
+from georefer.building.synthetic.palette import pick
+from georefer.building.synthetic.parking import parking_lot
+from georefer.building.synthetic.site import Site, box_of
+from georefer.building.synthetic.things import PLANE_M, Sapling, aeroplane, vehicle
 
 YELLOW = (206.0, 176.0, 70.0)
 WHITE = (222.0, 222.0, 218.0)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from georefer.building.synthetic.layers import grid_of, layers_of
+from georefer.building.synthetic.layout import compose
+from georefer.building.synthetic.paint import Painter
 from georefer.errors import InputError
 from georefer.imagery.write import write_layers, write_raster
-
-from .layers import grid_of, layers_of
-from .layout import compose
-from .paint import Painter
 
 VERSION = 1  # raise it when the same seed gives another area
 IMAGE, LAYERS, MANIFEST = "image.tif", "layers.gpkg", "manifest.json"

@@ -6,9 +6,9 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
-from .features import Feature, Look, Wing
-from .outlines import Pose, rectangle
-from .palette import roof_colour
+from georefer.building.synthetic.features import Feature, Look, Wing
+from georefer.building.synthetic.outlines import Pose, rectangle
+from georefer.building.synthetic.palette import roof_colour
 
 _STOREY_M = {"house": 2.9, "apartment block": 2.9, "warehouse": 8.0, "school": 3.6, "church": 14.0, "barn": 6.0,
              "greenhouse": 4.0, "hangar": 10.0}

@@ -10,8 +10,8 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from .features import RGB
-from .noise import Noise
+from georefer.building.synthetic.features import RGB
+from georefer.building.synthetic.noise import Noise
 
 _FINE = 4  # subsamples per pixel side for things up to _FINE_PX across; less for larger ones
 _FINE_PX = 700

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 from shapely.ops import split
-from shapely.geometry import LineString
 
-from .buildings import building
-from .features import Feature, Look
-from .leisure import grow, pond
-from .outlines import Pose, placed, rectangle
-from .palette import CROP_RGB, pick, shade
-from .site import Site, box_of, polygons
-from .things import Sapling, pool, vehicle
-from .works import silo_row
+from georefer.building.synthetic.buildings import building
+from georefer.building.synthetic.features import Feature, Look
+from georefer.building.synthetic.leisure import grow, pond
+from georefer.building.synthetic.outlines import Pose, placed, rectangle
+from georefer.building.synthetic.palette import CROP_RGB, pick, shade
+from georefer.building.synthetic.site import Site, box_of, polygons
+from georefer.building.synthetic.things import Sapling, pool, vehicle
+from georefer.building.synthetic.works import silo_row
 
 _YARD_M = 62.0
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from .canvas import Canvas
-from .features import RGB, Feature, Look, Sun
-from .outlines import Pose, disc, placed
-from .roofs import sun_vector
+from georefer.building.synthetic.canvas import Canvas
+from georefer.building.synthetic.features import RGB, Feature, Look, Sun
+from georefer.building.synthetic.outlines import Pose, disc, placed
+from georefer.building.synthetic.roofs import sun_vector
 
 _GLASS: RGB = (46, 54, 62)
 _WHITE: RGB = (232, 232, 228)

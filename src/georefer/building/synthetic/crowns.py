@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .canvas import Canvas
-from .features import Feature, Sun
-from .roofs import sun_vector
+from georefer.building.synthetic.canvas import Canvas
+from georefer.building.synthetic.features import Feature, Sun
+from georefer.building.synthetic.roofs import sun_vector
 
 _STAMP_PX = 72
 _VARIANTS = 14

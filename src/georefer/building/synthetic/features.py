@@ -9,7 +9,7 @@ from typing import Any
 from shapely.geometry import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from .outlines import Pose
+from georefer.building.synthetic.outlines import ORIGIN, Pose
 
 RGB = tuple[float, float, float]
 
@@ -36,7 +36,7 @@ class Look:
     rgb: RGB
     height_m: float = 0.0
     form: str = ""
-    pose: Pose = Pose(0.0, 0.0, 0.0)
+    pose: Pose = ORIGIN
     length_m: float = 0.0
     width_m: float = 0.0
     wings: tuple[Wing, ...] = ()

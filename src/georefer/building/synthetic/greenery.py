@@ -7,9 +7,9 @@ import shapely
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from .features import COUNTABLE
-from .site import Site
-from .things import Sapling, tree
+from georefer.building.synthetic.features import COUNTABLE
+from georefer.building.synthetic.site import Site
+from georefer.building.synthetic.things import Sapling, tree
 
 CROWN_RGB = {"broadleaf": (86, 104, 58), "conifer": (58, 80, 56)}
 _CLEAR_OF_ROAD_M = 0.9

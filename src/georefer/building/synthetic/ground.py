@@ -10,8 +10,8 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from .canvas import Canvas, Patch
-from .features import RGB, Feature, Surface
+from georefer.building.synthetic.canvas import Canvas, Patch
+from georefer.building.synthetic.features import RGB, Feature, Surface
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def paint_surface(canvas: Canvas, surface: Surface) -> None:
     if surface.material == "apron":
         colour *= _slabs(canvas, patch)[..., None]
     if surface.material == "pitch":
-        colour *= 1 + 0.05 * np.sign(np.sin(_along(canvas, patch, surface.heading_deg, False) * (2 * np.pi / 11)))[..., None]
+        mown = np.sign(np.sin(_along(canvas, patch, surface.heading_deg, False) * (2 * np.pi / 11)))
+        colour *= 1 + 0.05 * mown[..., None]
     canvas.blend(patch, colour)
 
 

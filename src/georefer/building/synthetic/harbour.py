@@ -6,14 +6,14 @@ import numpy as np
 from shapely.geometry import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from .features import Feature, Look
-from .network import Harbour
-from .outlines import Pose, heading_between, rectangle
-from .parking import parking_lot
-from .palette import pick
-from .site import Site, cells, polygons
-from .things import SHIP_M, ship
-from .works import lorries, warehouse
+from georefer.building.synthetic.features import Feature, Look
+from georefer.building.synthetic.network import Harbour
+from georefer.building.synthetic.outlines import Pose, heading_between, rectangle
+from georefer.building.synthetic.palette import pick
+from georefer.building.synthetic.parking import parking_lot
+from georefer.building.synthetic.site import Site, cells, polygons
+from georefer.building.synthetic.things import SHIP_M, ship
+from georefer.building.synthetic.works import lorries, warehouse
 
 _PIER_WIDE_M = {"small": 2.6, "large": 7.0}
 
@@ -26,7 +26,7 @@ def basin_of(harbour: Harbour) -> Polygon:
 def fill_harbour(site: Site, harbour: Harbour, land: BaseGeometry, rng: np.random.Generator) -> None:
     """Build on the land around the basin, put piers into it and moor ships along them."""
     basin = basin_of(harbour)
-    for part in polygons(land.difference(basin.buffer(0.5))):
+    for part in polygons(land.difference(basin)):
         site.pave(part, "concrete", rng.uniform(0.92, 1.02))
         for arm in _arms(harbour):
             for piece in polygons(arm.intersection(part.buffer(-2.0)), 200):
@@ -90,7 +90,9 @@ def _berths(site: Site, jetty: Pose, long: float, side: int, basin: Polygon, rng
         u += pitch
 
 
-def _commercial(site: Site, harbour: Harbour, basin: Polygon, left: float, right: float, rng: np.random.Generator) -> None:
+def _commercial(
+    site: Site, harbour: Harbour, basin: Polygon, left: float, right: float, rng: np.random.Generator
+) -> None:
     """One broad pier; ships lie along it and along the landward quay."""
     long = harbour.basin_long_m * 0.7
     middle = (left + right) / 2

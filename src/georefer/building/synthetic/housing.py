@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +10,13 @@ import shapely
 from shapely.geometry import Polygon
 from shapely.prepared import PreparedGeometry, prep
 
-from .buildings import building
-from .leisure import grow
-from .outlines import Pose, disc, heading_between, rectangle
-from .palette import pick
-from .parking import parking_lot
-from .site import Occupancy, Site, box_of, cells
-from .things import Sapling, pool, vehicle
+from georefer.building.synthetic.buildings import building
+from georefer.building.synthetic.leisure import grow
+from georefer.building.synthetic.outlines import Pose, disc, heading_between, rectangle
+from georefer.building.synthetic.palette import pick
+from georefer.building.synthetic.parking import parking_lot
+from georefer.building.synthetic.site import Occupancy, Site, box_of, cells
+from georefer.building.synthetic.things import Sapling, pool, vehicle
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def frontages(block: Polygon) -> list[tuple[Pose, float]]:
     corners = shapely.get_coordinates(block.exterior.simplify(1.2))
     inner = prep(block)
     edges = []
-    for (x0, y0), (x1, y1) in zip(corners[:-1], corners[1:], strict=True):
+    for (x0, y0), (x1, y1) in itertools.pairwise(corners):
         length = float(np.hypot(x1 - x0, y1 - y0))
         if length < 12:
             continue

@@ -8,12 +8,12 @@ import numpy as np
 import shapely
 from shapely.geometry import Polygon
 
-from .buildings import building
-from .features import Feature
-from .outlines import Pose, disc
-from .palette import COURT_RGB, pick
-from .site import Site, box_of
-from .things import court, pool, tank
+from georefer.building.synthetic.buildings import building
+from georefer.building.synthetic.features import Feature
+from georefer.building.synthetic.outlines import Pose, disc
+from georefer.building.synthetic.palette import COURT_RGB, pick
+from georefer.building.synthetic.site import Site, box_of
+from georefer.building.synthetic.things import court, pool, tank
 
 _LONELY_M = 17.0  # a spot is empty if nothing stands so near
 _AREA_PER_TRY_M2 = 350.0

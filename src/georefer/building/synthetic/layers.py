@@ -7,9 +7,8 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from georefer.geometry.grid import GeoGrid
-
-from .features import LAYERS, Feature, Layout
+from georefer.building.synthetic.features import LAYERS, Feature, Layout
+from georefer.geometry import GeoGrid
 
 CRS_CODE = 2154  # Lambert-93: metres, north up
 _ORIGIN = (350_000.0, 6_600_000.0)  # in the plains of western France, where such a place could be

@@ -9,19 +9,19 @@ import shapely
 from shapely.geometry import LineString, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from .airport import fill_airport
-from .countryside import fill_farmland, fill_woodland
-from .features import Feature, Layout, Look, Sun
-from .greenery import plant
-from .harbour import basin_of, fill_harbour, sail
-from .housing import fill_apartments, fill_centre, fill_residential
-from .infill import infill
-from .leisure import fill_park, fill_school, fill_sports
-from .network import Network, plan
-from .site import Site, polygons
-from .things import Sapling
-from .traffic import drive, mark_roads, plant_avenues, road_features
-from .works import fill_industrial, fill_tank_farm
+from georefer.building.synthetic.airport import fill_airport
+from georefer.building.synthetic.countryside import fill_farmland, fill_woodland
+from georefer.building.synthetic.features import Feature, Layout, Look, Sun
+from georefer.building.synthetic.greenery import plant
+from georefer.building.synthetic.harbour import basin_of, fill_harbour, sail
+from georefer.building.synthetic.housing import fill_apartments, fill_centre, fill_residential
+from georefer.building.synthetic.infill import infill
+from georefer.building.synthetic.leisure import fill_park, fill_school, fill_sports
+from georefer.building.synthetic.network import Network, plan
+from georefer.building.synthetic.site import Site, polygons
+from georefer.building.synthetic.things import Sapling
+from georefer.building.synthetic.traffic import drive, mark_roads, plant_avenues, road_features
+from georefer.building.synthetic.works import fill_industrial, fill_tank_farm
 
 Fill = Callable[[Site, Polygon, np.random.Generator, list[Sapling]], None]
 FILLS: dict[str, Fill] = {
@@ -46,17 +46,16 @@ def compose(seed: int, side_m: float) -> Layout:
         infill(site, block.shape, block.use, [t for t in taken if t.area < block.shape.area / 2], rng)
         _area(site, block.shape, block.use)
     water = _waters(site, net, rng)
-    carriageway = shapely.union_all([r.line.buffer(r.width_m / 2) for r in net.roads]) if net.roads else Polygon()
     _banks(site, net, saplings, rng)
     drive(site, net.roads, rng)
     mark_roads(site, net.roads, rng)
     road_features(site, net.roads)
     saplings += [Sapling(float(x), float(y), float(rng.uniform(3.5, 6.0))) for x, y in plant_avenues(net.roads, rng)]
-    plant(site, saplings, carriageway, water, rng)
+    plant(site, saplings, net.carriageway, water, rng)
     _clip(site)
     return Layout(
         seed, side_m, side_m, sun, {layer: tuple(found) for layer, found in site.features.items()},
-        tuple(site.surfaces), tuple(site.markings), _pavement(net), _rounded(carriageway), _shores(site),
+        tuple(site.surfaces), tuple(site.markings), net.pavement, net.carriageway, _shores(site),
     )
 
 
@@ -72,10 +71,9 @@ def _waters(site: Site, net: Network, rng: np.random.Generator) -> list[BaseGeom
         return [f.geometry for f in site.features["water"]]
     basin = basin_of(net.harbour)
     river = net.river.difference(basin)
-    roads = shapely.union_all([r.corridor() for r in net.roads])
-    fill_harbour(site, net.harbour, net.harbour.land.difference(roads), rng)
-    _area(site, polygons(net.harbour.land.difference(basin).difference(roads))[0], "harbour")
-    bridges = roads.intersection(net.river.buffer(10))
+    fill_harbour(site, net.harbour, net.harbour.land.difference(net.pavement), rng)
+    _area(site, polygons(net.harbour.land.difference(basin).difference(net.pavement))[0], "harbour")
+    bridges = net.pavement.intersection(net.river.buffer(10))
     sail(site, net.river, _middle(net.river), basin.buffer(10).union(bridges.buffer(6)), rng)
     for kind, shape in (("river", river), ("harbour basin", basin)):
         for part in polygons(shape.intersection(site.extent), 30):
@@ -108,15 +106,6 @@ def _banks(site: Site, net: Network, saplings: list[Sapling], rng: np.random.Gen
                 point = edge.interpolate(s)
                 saplings.append(Sapling(point.x + rng.normal(0, 1.5), point.y + rng.normal(0, 1.5),
                                         float(rng.uniform(3.5, 7.5))))
-
-
-def _pavement(net: Network) -> BaseGeometry:
-    return _rounded(shapely.union_all([road.corridor() for road in net.roads])) if net.roads else Polygon()
-
-
-def _rounded(shape: BaseGeometry) -> BaseGeometry:
-    """Inner corners of junctions rounded as kerbs are."""
-    return shape.buffer(3.5).buffer(-3.5)
 
 
 def _shores(site: Site) -> tuple[BaseGeometry, ...]:

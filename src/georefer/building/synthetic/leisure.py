@@ -6,13 +6,13 @@ import numpy as np
 import shapely
 from shapely.geometry import LineString, Polygon
 
-from .buildings import building
-from .features import Feature, Look, Marking
-from .outlines import Pose, disc, rectangle
-from .palette import COURT_RGB, pick
-from .parking import parking_lot
-from .site import Site, box_of, cells
-from .things import Sapling, court, pool
+from georefer.building.synthetic.buildings import building
+from georefer.building.synthetic.features import Feature, Look, Marking
+from georefer.building.synthetic.outlines import Pose, disc, rectangle
+from georefer.building.synthetic.palette import COURT_RGB, pick
+from georefer.building.synthetic.parking import parking_lot
+from georefer.building.synthetic.site import Site, box_of, cells
+from georefer.building.synthetic.things import Sapling, court, pool
 
 WHITE = (226.0, 226.0, 222.0)
 
@@ -123,7 +123,9 @@ def fill_park(site: Site, block: Polygon, rng: np.random.Generator, trees: list[
 def pond(site: Site, block: Polygon, pose: Pose, radius_m: float, rng: np.random.Generator, kind: str = "pond") -> None:
     """A still water with a wavering shore."""
     angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    wave = 1 + sum(rng.uniform(0.03, 0.16) * np.sin(k * angle + rng.uniform(0, 6)) for k in (1, 2, 3, 5))
+    wave = np.ones_like(angle)
+    for k in (1, 2, 3, 5):
+        wave += rng.uniform(0.03, 0.16) * np.sin(k * angle + rng.uniform(0, 6))
     points = [pose.at(radius_m * w * np.cos(a) * 1.25, radius_m * w * np.sin(a) * 0.85)
               for a, w in zip(angle, wave, strict=True)]
     shape = Polygon(points)

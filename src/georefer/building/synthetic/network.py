@@ -15,8 +15,8 @@ from shapely.geometry import LineString, Point, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import split
 
-from .outlines import Pose, placed, rectangle
-from .site import box_of, polygons
+from georefer.building.synthetic.outlines import Pose, placed, rectangle
+from georefer.building.synthetic.site import box_of, polygons
 
 MARGIN_M = 30.0
 RIVER_LEAST_SIDE_M = 480.0
@@ -59,6 +59,8 @@ class Network:
     blocks: tuple[Block, ...]
     river: Polygon | None
     harbour: Harbour | None
+    pavement: BaseGeometry  # all the ground roads take, corners rounded as kerbs are
+    carriageway: BaseGeometry
     green: tuple[Polygon, ...] = ()
 
 
@@ -221,10 +223,15 @@ def _with_streets(
         parts, more = _divide(quarter, rng, long, wide, "street", width, jitter_deg=5.0)
         pieces += [(part, use) for part in parts]
         roads = roads + more
-    corridor = shapely.union_all([road.corridor() for road in roads])
+    corridor = _rounded(shapely.union_all([road.corridor() for road in roads]))
+    carriageway = _rounded(shapely.union_all([road.line.buffer(road.width_m / 2) for road in roads]))
     blocks = [Block(part, use) for piece, use in pieces for part in polygons(piece.difference(corridor), 120)]
     green = tuple(part for piece in green for part in polygons(piece.difference(corridor), 20))
-    return Network(tuple(roads), tuple(blocks), river, harbour, green)
+    return Network(tuple(roads), tuple(blocks), river, harbour, corridor, carriageway, green)
+
+
+def _rounded(shape: BaseGeometry) -> BaseGeometry:
+    return shape.buffer(3.5).buffer(-3.5)
 
 
 def _turned(net: Network, side_m: float, angle_deg: float) -> Network:
@@ -240,5 +247,6 @@ def _turned(net: Network, side_m: float, angle_deg: float) -> Network:
     return Network(
         tuple(Road(turn(r.line), r.kind, r.width_m, r.surface) for r in net.roads),
         tuple(Block(turn(b.shape), b.use) for b in net.blocks),
-        turn(net.river) if net.river is not None else None, harbour, tuple(turn(g) for g in net.green),
+        turn(net.river) if net.river is not None else None, harbour, turn(net.pavement),
+        turn(net.carriageway), tuple(turn(g) for g in net.green),
     )

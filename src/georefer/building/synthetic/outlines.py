@@ -41,6 +41,9 @@ class Pose:
         return Pose(x, y, (self.heading_deg + turn_deg) % 360.0)
 
 
+ORIGIN = Pose(0.0, 0.0, 0.0)
+
+
 def _sin_cos(heading_deg: float) -> tuple[float, float]:
     angle = math.radians(heading_deg)
     return math.sin(angle), math.cos(angle)

@@ -6,6 +6,7 @@ random about it is anchored to the ground or drawn from a feature's own seed, so
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,31 @@ import shapely
 from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
-from .canvas import Canvas
-from .craft import paint_court, paint_plane, paint_pool, paint_ship, paint_tank, paint_vehicle, paint_wake
-from .crowns import Crown, crowns, paint_tree
-from .features import Feature, Layout, Marking, Surface
-from .ground import MATERIALS, Material, paint_field, paint_surface, framed, paint_water, texture, whole
-from .noise import Noise
-from .roofs import paint_roof
-from .shadows import cast, reach_per_m, shadow_mask
+from georefer.building.synthetic.canvas import Canvas
+from georefer.building.synthetic.craft import (
+    paint_court,
+    paint_plane,
+    paint_pool,
+    paint_ship,
+    paint_tank,
+    paint_vehicle,
+    paint_wake,
+)
+from georefer.building.synthetic.crowns import Crown, crowns, paint_tree
+from georefer.building.synthetic.features import Feature, Layout, Marking, Surface
+from georefer.building.synthetic.ground import (
+    MATERIALS,
+    Material,
+    framed,
+    paint_field,
+    paint_surface,
+    paint_water,
+    texture,
+    whole,
+)
+from georefer.building.synthetic.noise import Noise
+from georefer.building.synthetic.roofs import paint_roof
+from georefer.building.synthetic.shadows import cast, reach_per_m, shadow_mask
 
 TILE_PX = 1024
 _TALLEST_M = 32.0
@@ -79,7 +97,8 @@ class Painter:
                 tile = self.tile(r, c)
                 top, left = max(r, row), max(c, col)
                 bottom, right = min(r + tile.shape[0], row + height), min(c + tile.shape[1], col + width)
-                out[top - row : bottom - row, left - col : right - col] = tile[top - r : bottom - r, left - c : right - c]
+                part = tile[top - r : bottom - r, left - c : right - c]
+                out[top - row : bottom - row, left - col : right - col] = part
         return out
 
     def tiles(self) -> Iterator[tuple[int, int, np.ndarray]]:
@@ -187,7 +206,7 @@ def _mark(canvas: Canvas, marking: Marking) -> None:
     width = max(marking.width_m, 0.7 * canvas.gsd_m)
     strength = marking.strength * min(1.0, marking.width_m / width + 0.25)
     points = shapely.get_coordinates(marking.geometry)
-    for a, b in zip(points[:-1], points[1:], strict=True):
+    for a, b in itertools.pairwise(points):
         length = float(np.hypot(*(b - a)))
         if length < 1e-6:
             continue

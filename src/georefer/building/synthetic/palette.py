@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from .features import RGB
+from georefer.building.synthetic.features import RGB
 
 ROOF_RGB: dict[str, RGB] = {
     "red": (176, 84, 62), "orange": (204, 136, 88), "brown": (118, 86, 66), "grey": (138, 139, 140),
-    "black": (66, 67, 72), "white": (222, 222, 216), "blue": (72, 108, 160), "green": (84, 132, 98),
+    "black": (66, 67, 72), "white": (208, 208, 203), "blue": (72, 108, 160), "green": (84, 132, 98),
 }
 ROOF_BY_MATERIAL: dict[str, dict[str, float]] = {
     "tile": {"red": 5, "orange": 3, "brown": 3, "grey": 2, "black": 1.5},
@@ -43,7 +45,7 @@ CROP_RGB: dict[str, tuple[str, RGB]] = {
 }
 
 
-def pick(rng: np.random.Generator, names: list[str], weights: list[float] | tuple[float, ...] | None = None) -> str:
+def pick(rng: np.random.Generator, names: Sequence[str], weights: Sequence[float] | None = None) -> str:
     """One of the names, by weight."""
     if weights is None:
         return names[int(rng.integers(len(names)))]
@@ -54,7 +56,7 @@ def pick(rng: np.random.Generator, names: list[str], weights: list[float] | tupl
 def shade(rng: np.random.Generator, rgb: RGB, spread: float = 0.05) -> RGB:
     """The same colour word, another coat of paint: a little lighter or darker, a little warmer or cooler."""
     light = 1.0 + rng.normal(0, spread)
-    tint = rng.normal(0, 2.5, 3)
+    tint = rng.normal(0, 1.6, 3)
     red, green, blue = (float(np.clip(c * light + t, 4, 250)) for c, t in zip(rgb, tint, strict=True))
     return red, green, blue
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-
-from .features import Marking
-from .outlines import Pose, rectangle
-from .site import Site
-from .things import vehicle
 from shapely.geometry import LineString
+
+from georefer.building.synthetic.features import Marking
+from georefer.building.synthetic.outlines import Pose, rectangle
+from georefer.building.synthetic.site import Site
+from georefer.building.synthetic.things import vehicle
 
 BAY_WIDE_M = 2.55
 BAY_DEEP_M = 5.0

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from .canvas import Canvas, Patch
-from .features import RGB, Feature, Look, Sun, Wing
-from .outlines import Pose, placed
+from georefer.building.synthetic.canvas import Canvas, Patch
+from georefer.building.synthetic.features import RGB, Feature, Look, Sun, Wing
+from georefer.building.synthetic.outlines import Pose, placed
 
 _PITCH = 0.62  # rise over run of a sloped roof
 _RELIEF = 0.62  # how strongly the slope changes the light
@@ -96,7 +96,7 @@ def _flat(canvas: Canvas, patch: Patch, look: Look, sun: Sun) -> tuple[np.ndarra
 
 def _barrel(canvas: Canvas, patch: Patch, look: Look, sun: Sun) -> tuple[np.ndarray, np.ndarray]:
     """A round roof: light runs smoothly from one side to the other."""
-    u, v = _local(canvas, patch, look.pose)
+    _u, v = _local(canvas, patch, look.pose)
     left, right = (_slope_light(look.pose, 0, side, sun) for side in (-1, 1))
     t = np.clip(v / look.width_m + 0.5, 0, 1)
     light = left + (right - left) * t + 0.06 * np.sin(np.pi * t)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import shapely
 
-from .canvas import Canvas
-from .features import Feature, Sun
-from .roofs import sun_vector
+from georefer.building.synthetic.canvas import Canvas
+from georefer.building.synthetic.features import Feature, Sun
+from georefer.building.synthetic.roofs import sun_vector
 
 _SUB = 2
 _SHIFT = 5
@@ -49,7 +50,7 @@ def _sweep(canvas: Canvas, mask: np.ndarray, thing: Feature, reach: np.ndarray) 
     cv2.fillPoly(mask, [_to_mask(canvas, ring) for ring in rings], 255, shift=_SHIFT)
     cv2.fillPoly(mask, [_to_mask(canvas, ring + reach) for ring in rings], 255, shift=_SHIFT)
     for ring in rings:
-        for a, b in zip(ring[:-1], ring[1:], strict=True):
+        for a, b in itertools.pairwise(ring):
             side = np.stack([a, b, b + reach, a + reach])
             cv2.fillConvexPoly(mask, _to_mask(canvas, side), 255, shift=_SHIFT)
 

@@ -12,8 +12,8 @@ from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.prepared import PreparedGeometry, prep
 
-from .features import LAYERS, Feature, Marking, Surface
-from .outlines import Pose, heading_between, rectangle
+from georefer.building.synthetic.features import LAYERS, Feature, Marking, Surface
+from georefer.building.synthetic.outlines import Pose, heading_between, rectangle
 
 _CELL_M = 24.0
 

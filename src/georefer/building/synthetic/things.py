@@ -7,10 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from shapely.geometry import Point
 
-from .features import Feature, Look
-from .outlines import Pose, disc, hull, plane, rectangle
-from .palette import (
-    COURT_RGB, PLANE_RGB, SHIP_RGB, TANK_RGB, VEHICLE_RGB, VEHICLE_WEIGHT, pick, shade,
+from georefer.building.synthetic.features import Feature, Look
+from georefer.building.synthetic.outlines import Pose, disc, hull, plane, rectangle
+from georefer.building.synthetic.palette import (
+    COURT_RGB,
+    PLANE_RGB,
+    SHIP_RGB,
+    TANK_RGB,
+    VEHICLE_RGB,
+    VEHICLE_WEIGHT,
+    pick,
+    shade,
 )
 
 # kind: (length range, width range) in metres
@@ -18,7 +25,8 @@ VEHICLE_M = {"car": ((4.0, 4.8), (1.75, 1.95)), "van": ((5.2, 6.2), (2.0, 2.2)),
              "bus": ((11.5, 13.0), (2.5, 2.6))}
 VEHICLE_HIGH_M = {"car": 1.5, "van": 2.4, "truck": 3.6, "bus": 3.1}
 # kind: (wingspan range, length to wingspan, light)
-PLANE_M = {"light": ((10.5, 12.5), 0.78, True), "twin": ((14.0, 18.0), 0.8, True), "business": ((17.0, 21.0), 1.02, False),
+PLANE_M = {"light": ((10.5, 12.5), 0.78, True), "twin": ((14.0, 18.0), 0.8, True),
+           "business": ((17.0, 21.0), 1.02, False),
            "regional": ((25.0, 29.0), 1.08, False), "airliner": ((33.0, 36.0), 1.1, False)}
 # kind: (length range, length to width, blunt bow)
 SHIP_M = {"motorboat": ((7.0, 13.0), 3.1, False), "sailing boat": ((9.0, 15.0), 3.3, False),

@@ -7,12 +7,12 @@ import shapely
 from shapely.geometry import LineString
 from shapely.geometry.base import BaseGeometry
 
-from .features import Feature, Look, Marking
-from .harbour import along
-from .network import Road
-from .palette import pick
-from .site import Site
-from .things import VEHICLE_M, vehicle
+from georefer.building.synthetic.features import Feature, Look, Marking
+from georefer.building.synthetic.harbour import along
+from georefer.building.synthetic.network import Road
+from georefer.building.synthetic.palette import pick
+from georefer.building.synthetic.site import Site
+from georefer.building.synthetic.things import VEHICLE_M, vehicle
 
 WHITE = (216.0, 216.0, 210.0)
 _HEADWAY_M = {"avenue": (14.0, 60.0), "main": (25.0, 110.0), "street": (60.0, 200.0)}

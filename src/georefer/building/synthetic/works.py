@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from shapely.geometry import Polygon
 
-from .buildings import building
-from .outlines import Pose, disc, rectangle
-from .palette import pick
-from .parking import parking_lot
-from .site import Site, cells
-from .things import Sapling, tank, vehicle
+from georefer.building.synthetic.buildings import building
+from georefer.building.synthetic.outlines import Pose, disc, rectangle
+from georefer.building.synthetic.palette import pick
+from georefer.building.synthetic.parking import parking_lot
+from georefer.building.synthetic.site import Site, cells
+from georefer.building.synthetic.things import Sapling, tank, vehicle
 
 
 def fill_industrial(site: Site, block: Polygon, rng: np.random.Generator, trees: list[Sapling]) -> None:

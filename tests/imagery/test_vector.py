@@ -1,0 +1,146 @@
+"""Reading layers onto an image's grid: reprojection, counts, and what is refused."""
+
+import geopandas
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+from affine import Affine
+from pyproj import CRS
+
+from georefer.errors import VectorError
+from georefer.geometry import GeoGrid
+from georefer.imagery.raster import open_imagery
+from georefer.imagery.vector import layers, read_layer
+
+UTM = CRS.from_epsg(32645)
+GRID = GeoGrid(UTM, Affine(0.5, 0, 400_000, 0, -0.5, 3_000_000), 200, 100)  # 100 m x 50 m
+
+
+def frame(*shapes, crs=UTM, **columns):
+    return geopandas.GeoDataFrame(columns or {"n": range(len(shapes))}, geometry=list(shapes), crs=crs)
+
+
+def at(x, y, width=5, height=5):
+    """A rectangle at metres from the image's top-left corner, y down."""
+    return shapely.box(400_000 + x, 3_000_000 - y - height, 400_000 + x + width, 3_000_000 - y)
+
+
+def saved(path, table, **options):
+    pyogrio.write_dataframe(table, path, **options)
+    return path
+
+
+BOW = shapely.Polygon([(400_010, 2_999_990), (400_020, 2_999_980), (400_020, 2_999_990), (400_010, 2_999_980)])
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "geojson", "shp", "fgb"])
+@pytest.mark.parametrize("crs", [32645, 4326, 3857])
+def test_features_land_on_their_pixels_whatever_the_format_and_crs(tmp_path, ending, crs):
+    if ending == "geojson" and crs != 4326:
+        pytest.skip("GeoJSON is longitude and latitude")
+    table = frame(at(0, 0), at(40, 20), at(500, 20), kind=["a", "b", "away"]).to_crs(crs)
+    read = read_layer(saved(tmp_path / f"l.{ending}", table), grid=GRID)
+    assert read.frame.crs == UTM and read.frame["kind"].tolist() == ["a", "b"]
+    assert read.counts() == {"read": 3, "empty": 0, "repaired": 0, "outside": 1, "kept": 2}
+    pixels = shapely.bounds(GRID.geometry_to_pixel(read.frame.geometry.values))
+    np.testing.assert_allclose(pixels, [[0, 0, 10, 10], [80, 40, 90, 50]], atol=0.02)
+
+
+def test_every_feature_is_counted_once(tmp_path):
+    spike = shapely.Polygon([(400_050, 2_999_990), (400_060, 2_999_990), (400_050, 2_999_990)])
+    shapes = [None, shapely.Polygon(), BOW, spike, at(10, 10), at(-3, 10), at(-50, 10)]
+    read = read_layer(saved(tmp_path / "l.gpkg", frame(*shapes)), grid=GRID)
+    # one reaches over the edge and is kept whole
+    assert read.counts() == {"read": 7, "empty": 3, "repaired": 1, "outside": 1, "kept": 3}
+    assert read.frame["n"].tolist() == [2, 4, 5] and read.frame.index.name == "fid"
+    assert read.frame.geometry.is_valid.all()
+    assert read.frame.geometry.iloc[0].area == pytest.approx(50) and read.frame.geometry.iloc[2].area == 25
+
+
+def test_height_is_dropped(tmp_path):
+    high = shapely.force_3d(at(10, 10), 1300.0)
+    read = read_layer(saved(tmp_path / "l.gpkg", frame(high)), grid=GRID)
+    assert not read.frame.geometry.has_z.any() and read.frame.geometry.iloc[0].equals(at(10, 10))
+
+
+def test_the_search_box_follows_the_footprint_into_another_crs(tmp_path):
+    # a wide image: its straight edges bend by kilometres in the layer's conic projection
+    grid = GeoGrid(CRS.from_epsg(4326), Affine(0.01, 0, -5, 0, -0.01, 50), 2000, 300)
+    middle = frame(shapely.box(4.9, 49.97, 5.1, 49.999), crs=4326).to_crs(2154)
+    assert len(read_layer(saved(tmp_path / "l.gpkg", middle), grid=grid).frame) == 1
+
+
+def test_one_of_many_layers(tmp_path):
+    path = saved(tmp_path / "l.gpkg", frame(at(1, 1)), layer="roofs")
+    saved(path, frame(at(2, 2), at(4, 4)), layer="trees")
+    pyogrio.write_dataframe(frame(at(2, 2)).drop(columns="geometry"), path, layer="table")
+    assert layers(path) == ["roofs", "trees"]
+    assert len(read_layer(path, layer="trees", grid=GRID).frame) == 2
+    with pytest.raises(VectorError, match="2 layers where one is expected; choose among roofs, trees"):
+        read_layer(path, grid=GRID)
+    with pytest.raises(VectorError, match="no layer 'tree'; choose among roofs, trees"):
+        read_layer(path, layer="tree", grid=GRID)
+
+
+def test_a_layer_without_crs_needs_to_be_told(tmp_path):
+    path = saved(tmp_path / "l.shp", frame(at(10, 10)))
+    path.with_suffix(".prj").unlink()
+    with pytest.raises(VectorError, match=r"no coordinate reference system.*crs='EPSG"):
+        read_layer(path, grid=GRID)
+    assert len(read_layer(path, grid=GRID, crs="EPSG:32645").frame) == 1
+    with pytest.raises(VectorError, match="PROJ cannot read"):
+        read_layer(path, grid=GRID, crs="EPSG:999999")
+
+
+def test_what_cannot_be_used_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "text.gpkg").write_text("no database")
+    (tmp_path / "cut.geojson").write_text('{"type": "FeatureCollection", "features": [{"type"')
+    no_shapes = saved(tmp_path / "void.gpkg", frame(None, shapely.Polygon(), n=[1, 2]), geometry_type="Polygon")
+    away = saved(tmp_path / "away.gpkg", frame(at(5000, 0)))
+    here = saved(tmp_path / "here.gpkg", frame(at(1, 1)))
+    for path, grid, says in [
+        (tmp_path / "none.gpkg", GRID, "there is no file"),
+        (tmp_path / "text.gpkg", GRID, "cannot read"),
+        (tmp_path / "cut.geojson", GRID, "cannot read"),
+        (no_shapes, GRID, "2 features, none of them with a geometry"),
+        (away, GRID, r"longitude 86\.04.* latitude 27\.1.* over the imagery at longitude 85\.99.* expected"),
+        (here, GeoGrid.none(10, 10), "imagery has no coordinate reference system"),
+    ]:
+        with pytest.raises(VectorError, match=says) as error:
+            read_layer(path, grid=grid)
+        assert "\n" not in str(error.value), error.value
+
+
+@pytest.mark.shared
+def test_banepa_buildings_lie_on_the_mosaic(shared_data):
+    folder = shared_data / "banepa-buildings"
+    imagery = open_imagery(folder / "tiles")
+    read = read_layer(folder / "osm_buildings.geojson", grid=imagery.grid)
+    assert read.counts() == {"read": 971, "empty": 0, "repaired": 0, "outside": 0, "kept": 971}
+    bounds = shapely.bounds(imagery.grid.geometry_to_pixel(read.frame.geometry.values))
+    assert (bounds[:, 2] > 0).all() and (bounds[:, 0] < 2048).all() and (bounds[:, 1] < 4096).all()
+    # roofs end where outlines run: the picture changes more along them than along outlines moved by 2 m
+    grey = imagery.overview(4096).image_HW3.mean(axis=2)
+    edges = np.hypot(*np.gradient(grey))
+    lines = shapely.boundary(imagery.grid.geometry_to_pixel(read.frame.geometry.values))
+    points = shapely.get_coordinates(shapely.segmentize(lines, 4))
+
+    def strength(dx, dy):
+        column, row = (points + (dx, dy)).astype(int).T
+        inside = (column >= 0) & (column < 2048) & (row >= 0) & (row < 4096)
+        return edges[row[inside], column[inside]].mean()
+
+    moved = [strength(dx, dy) for dx, dy in ((15, 0), (-15, 0), (0, 15), (0, -15))]
+    assert strength(0, 0) > 1.2 * max(moved)
+
+
+@pytest.mark.shared
+def test_layers_with_their_own_crs(shared_data):
+    trees = sorted((shared_data / "naip-urban-trees" / "json").glob("*.json"))[0]
+    image = shared_data / "naip-urban-trees" / "images" / f"{trees.stem}.tif"
+    read = read_layer(trees, grid=open_imagery(image).grid)
+    assert len(read.frame) > 0 and read.outside == 0 and set(read.frame.geom_type) == {"Point"}
+    baker = shared_data / "nrcan-aerial" / "new-brunswick"
+    grid = open_imagery(sorted(baker.glob("*.tif"))[0]).grid
+    assert len(read_layer(baker / "BakerLake_2017_clipped.gpkg", grid=grid).frame) > 0
