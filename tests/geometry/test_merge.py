@@ -39,10 +39,18 @@ CASES = [
     ("two of one window never become one", [((10, 10, 30, 30), A), ((11, 10, 30, 30), A)],
      [(10, 10, 30, 30), (11, 10, 30, 30)]),
     ("a blurred look does not chain two that others saw whole",
-     [((98, 10, 126, 30), A), ((194, 10, 222, 30), (192, 0, 320, 128)), ((96, 10, 224, 30), B)],
-     [(96, 10, 224, 30), (98, 10, 126, 30), (194, 10, 222, 30)]),
+     [((98, 10, 120, 30), A), ((198, 10, 220, 30), (192, 0, 320, 128)), ((96, 10, 224, 30), B)],
+     [(96, 10, 224, 30), (98, 10, 120, 30), (198, 10, 220, 30)]),
+    ("nor two pieces that one window said",
+     [((98, 10, 128, 24), A), ((98, 16, 128, 30), A), ((96, 10, 160, 30), B)],
+     [(96, 10, 160, 30), (98, 16, 128, 30)]),
+    ("nor does a whole one between two",
+     [((100, 10, 112, 30), A), ((100, 10, 124, 30), (60, 0, 188, 128)), ((112, 10, 124, 30), B)],
+     [(100, 10, 112, 30), (112, 10, 124, 30)]),
     ("a whole small one inside a large one stays", [((40, 10, 126, 90), A), ((100, 20, 110, 30), B)],
      [(40, 10, 126, 90), (100, 20, 110, 30)]),
+    ("a bad sliver does not keep two good looks apart",
+     [((80, 10, 98, 30), A), ((80, 10, 98, 31), (20, 0, 148, 128)), ((96, 10, 99.8, 33), B)], [(80, 10, 98, 30)]),
     ("one seen by one alone stays", [((90, 10, 127.5, 30), A)], [(90, 10, 127.5, 30)]),
     ("a shape without area is left alone", [(shapely.Point(100, 20), A), ((90, 10, 110, 30), B)],
      [(90, 10, 110, 30), (100, 20, 100, 20)]),
@@ -125,11 +133,12 @@ def test_clipped_truth_comes_back_exactly(side, overlap):
     assert boxes(merged) == sorted(map(tuple, truth.tolist()))
 
 
-def test_noisy_looks_lose_no_object_and_double_few():
+@pytest.mark.parametrize("overlap", [40, 64])
+def test_noisy_looks_lose_no_object_and_double_few(overlap):
     rng = np.random.default_rng(5)
     truth = shop(rng, 150, 1000, 30)
     seen = []
-    for window in tile(1000, 1000, 128, 40):
+    for window in tile(1000, 1000, 128, overlap):
         x1, y1, x2, y2 = window.box
         low, high = np.maximum(truth[:, :2], (x1, y1)), np.minimum(truth[:, 2:], (x2, y2))
         visible = ((high - low) >= 4).all(axis=1)
@@ -144,7 +153,7 @@ def test_noisy_looks_lose_no_object_and_double_few():
     area = (found[:, 2:] - found[:, :2]).prod(axis=1)[:, None] + (truth[:, 2:] - truth[:, :2]).prod(axis=1) - inter
     iou = inter / area
     assert (iou.max(axis=0) >= 0.5).all()  # no object lost
-    assert len(truth) <= len(found) <= 1.04 * len(truth)
+    assert len(truth) <= len(found) <= 1.02 * len(truth)
 
 
 def test_work_grows_with_the_looks_not_with_their_square():

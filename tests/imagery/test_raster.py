@@ -14,6 +14,7 @@ from affine import Affine
 from georefer.errors import RasterError
 from georefer.geometry import Window
 from georefer.imagery.raster import open_imagery
+from georefer.imagery.resample import resampled
 
 UTM = "EPSG:32645"
 ORIGIN = Affine(0.5, 0, 400_000, 0, -0.5, 3_000_000)
@@ -122,6 +123,16 @@ def test_shrinking_averages_areas_and_a_hole_does_not_bleed(tmp_path):
     assert (pixels.image_HW3[4:, :8] == 200).all() and (pixels.image_HW3[4:, 8:] == 100).all()
     # 40 -> 10: an odd seam is the mean by area
     assert (imagery.read(Window(2, 12, 24, 24), (3, 3)).image_HW3[:, 2] == 125).all()
+
+
+def test_what_stands_under_a_hole_does_not_matter():
+    bands = np.full((8, 8, 1), 100, np.float32)
+    valid = np.ones((8, 8), bool)
+    bands[:3, :3], valid[:3, :3] = np.nan, False
+    shrunk, _ = resampled(bands, valid, (2, 2))
+    grown, _ = resampled(bands, valid, (16, 16))
+    np.testing.assert_allclose(shrunk, 100, rtol=1e-5)
+    np.testing.assert_allclose(grown[6:, 6:], 100, rtol=1e-5)
 
 
 def test_a_pixel_is_valid_where_half_of_it_is(tmp_path):
@@ -274,12 +285,23 @@ def _mean(imagery) -> float:
     return float(imagery.read(Window(0, 0, 16, 16)).image_HW3.mean())
 
 
+def _read_in_child(imagery, expected):
+    """Forked with a file open: the child has to open its own, or both move one file position."""
+    inherited = set(map(id, imagery._open.values()))
+    same = _mean(imagery) == expected
+    assert same and inherited and not inherited & set(map(id, imagery._open.values()))
+
+
 def test_imagery_travels_to_other_processes(tmp_path):
     imagery = open_imagery(write(tmp_path / "a.tif", noise(16, 16, dtype="uint16", top=900)))
     here = _mean(imagery)  # opens the file in this process
     assert pickle.loads(pickle.dumps(imagery)).stretch == imagery.stretch  # noqa: S301
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         assert list(pool.map(_mean, [imagery] * 2)) == [here, here]
+    forked = get_context("fork").Process(target=_read_in_child, args=(imagery, here))
+    forked.start()
+    forked.join(30)
+    assert forked.exitcode == 0
     imagery.close()
     assert _mean(imagery) == here
 

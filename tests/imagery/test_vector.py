@@ -37,10 +37,9 @@ BOW = shapely.Polygon([(400_010, 2_999_990), (400_020, 2_999_980), (400_020, 2_9
 @pytest.mark.parametrize("ending", ["gpkg", "geojson", "shp", "fgb"])
 @pytest.mark.parametrize("crs", [32645, 4326, 3857])
 def test_features_land_on_their_pixels_whatever_the_format_and_crs(tmp_path, ending, crs):
-    if ending == "geojson" and crs != 4326:
-        pytest.skip("GeoJSON is longitude and latitude")
     table = frame(at(0, 0), at(40, 20), at(500, 20), kind=["a", "b", "away"]).to_crs(crs)
     read = read_layer(saved(tmp_path / f"l.{ending}", table), grid=GRID)
+    assert ending == "geojson" or pyogrio.read_info(tmp_path / f"l.{ending}")["crs"] == f"EPSG:{crs}"
     assert read.frame.crs == UTM and read.frame["kind"].tolist() == ["a", "b"]
     assert read.counts() == {"read": 3, "empty": 0, "repaired": 0, "outside": 1, "kept": 2}
     pixels = shapely.bounds(GRID.geometry_to_pixel(read.frame.geometry.values))
@@ -67,7 +66,7 @@ def test_height_is_dropped(tmp_path):
 def test_the_search_box_follows_the_footprint_into_another_crs(tmp_path):
     # a wide image: its straight edges bend by kilometres in the layer's conic projection
     grid = GeoGrid(CRS.from_epsg(4326), Affine(0.01, 0, -5, 0, -0.01, 50), 2000, 300)
-    middle = frame(shapely.box(4.9, 49.97, 5.1, 49.999), crs=4326).to_crs(2154)
+    middle = frame(shapely.box(2.9, 47.001, 3.1, 47.03), crs=4326).to_crs(2154)
     assert len(read_layer(saved(tmp_path / "l.gpkg", middle), grid=grid).frame) == 1
 
 
@@ -127,7 +126,7 @@ def test_banepa_buildings_lie_on_the_mosaic(shared_data):
     points = shapely.get_coordinates(shapely.segmentize(lines, 4))
 
     def strength(dx, dy):
-        column, row = (points + (dx, dy)).astype(int).T
+        column, row = (points + np.array([dx, dy])).astype(int).T
         inside = (column >= 0) & (column < 2048) & (row >= 0) & (row < 4096)
         return edges[row[inside], column[inside]].mean()
 

@@ -60,6 +60,7 @@ def test_labels_are_not_averaged_in_overviews(tmp_path):
         assert set(np.unique(source.read())) == {0, 1000}
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_raster_without_georeference(tmp_path):
     write_raster(tmp_path / "a.tif", GeoGrid.none(64, 32), 1, "uint8", [(0, 0, np.ones((32, 64), np.uint8))])
     with rasterio.open(tmp_path / "a.tif") as source:
@@ -100,7 +101,7 @@ def test_layers_are_read_back_and_reproducible(tmp_path):
 
 
 def test_failed_layers_leave_nothing(tmp_path):
-    with pytest.raises(Exception, match="."):
+    with pytest.raises((AttributeError, TypeError, ValueError)):
         write_layers(tmp_path / "a.gpkg", {"a": frame(), "bad": "no table"})
     assert list(tmp_path.iterdir()) == []
 

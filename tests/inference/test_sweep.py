@@ -121,7 +121,7 @@ def test_an_imperfect_model_is_not_made_worse(raster, tmp_path):
     found = sweep_recipe(FakeModel(oracle, noise_px=1.0), settings(raster), tmp_path).found.labelled("house")
     truth = TRUTH.labelled("house")
     assert (best_iou(found, truth) > 0.5).all()
-    assert len(found) <= 1.05 * len(truth)
+    assert len(found) <= 1.03 * len(truth)
 
 
 # --- files -----------------------------------------------------------------------------------------------
@@ -153,7 +153,8 @@ def test_the_picture_shows_outlines_and_a_legend(raster, tmp_path):
     sweep_recipe(FakeModel(oracle), settings(raster), tmp_path)
     picture = np.asarray(Image.open(tmp_path / "overlay.png")).astype(int)
     assert picture.shape[1] == SIZE and picture.shape[0] > SIZE
-    yellow = (picture[:, :, 0] > 200) & (picture[:, :, 1] > 180) & (picture[:, :, 2] < 90)
+    red, green, blue = np.moveaxis(picture, 2, 0)
+    yellow = (red > blue + 60) & (green > blue + 60)
     # along the upper edge of the long house, inside none, and in the legend
     assert yellow[399:402, 100:400].any(axis=0).mean() > 0.95
     assert not yellow[410:420, 100:400].any() and yellow[SIZE:].any()
@@ -230,6 +231,9 @@ def test_an_interrupted_sweep_goes_on_and_ends_alike(raster, tmp_path):
     second = CountingModel()
     sweep_recipe(second, settings(raster, batch=5), broken)
     hints = [ask.hint for ask in (*first.asked, *second.asked)]
+    third = CountingModel()
+    sweep_recipe(third, settings(raster), broken)
+    assert not third.asked  # the file that was cut and continued reads whole
     assert len(first.asked) == 16 and len(hints) == len(set(hints))
     assert (whole / "found.gpkg").read_bytes() == (broken / "found.gpkg").read_bytes()
     assert (whole / "found.geojson").read_bytes() == (broken / "found.geojson").read_bytes()
@@ -243,7 +247,7 @@ def test_merging_anew_asks_nothing_but_other_windows_are_refused(raster, tmp_pat
     more = CountingModel()
     sweep_recipe(more, settings(raster, labels=("house", "pool", "tree")), tmp_path)
     assert {read_window_hint(ask.hint)[1] for ask in more.asked} == {"tree"}
-    with pytest.raises(InputError, match="another sweep .*gsd_m is None, now 0.5") as error:
+    with pytest.raises(InputError, match=r"another sweep .*gsd_m is None, now 0\.5") as error:
         sweep_recipe(again, settings(raster, gsd_m=0.5), tmp_path)
     assert "delete that file" in str(error.value)
     with pytest.raises(InputError, match="model is 'fake', now 'other'"):
@@ -270,3 +274,31 @@ def test_hints_and_settings_round_trip(tmp_path):
     for override in ("overlap=0.9", "labels=[]", 'labels=["a", "a"]', "batch=0", "gsd_m=-1"):
         with pytest.raises(ConfigError):
             load_settings(SweepSettings, tmp_path / "sweep.toml", [override])
+
+
+@pytest.mark.shared
+def test_dense_real_buildings_come_back_once(shared_data, tmp_path):
+    """Hundreds of touching, turned roofs and windows of 32 m: hard on whatever merges boxes across seams."""
+    from georefer.imagery.vector import read_layer
+
+    folder = shared_data / "banepa-buildings"
+    tiles = folder / "tiles" / "OAM-38669[01]-22024[1-4]-19.tif"
+    imagery = open_imagery(tiles)
+    layer = read_layer(folder / "osm_buildings.geojson", grid=imagery.grid)
+    area = shapely.box(0, 0, imagery.grid.width, imagery.grid.height)
+    roofs = shapely.intersection(imagery.grid.geometry_to_pixel(layer.frame.geometry.values), area)
+    roofs = roofs[shapely.area(roofs) > 60]
+
+    def truth(ask):
+        window, label = read_window_hint(ask.hint)
+        seen = shapely.intersection(roofs, shapely.box(*window.box))
+        seen = seen[shapely.area(seen) > 60]
+        sides = ask.image_HW3.shape[1] / window.width, ask.image_HW3.shape[0] / window.height
+        return Objects.of(seen, [label] * len(seen)).crop(window).scale(*sides).to_hbb()
+
+    wanted = SweepSettings((tiles,), ("building",), gsd_m=0.25, max_new_tokens=4000)
+    found = sweep(FakeModel(truth, noise_px=0.5), imagery, wanted, tmp_path).found
+    iou = hbb_iou(shapely.bounds(roofs), found.hbb_N4)
+    assert (iou.max(axis=1) > 0.5).mean() > 0.98
+    assert (iou.max(axis=0) > 0.5).mean() > 0.98 and len(roofs) > 200
+    assert len(found) == pytest.approx(len(roofs), rel=0.02)

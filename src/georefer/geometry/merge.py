@@ -121,8 +121,10 @@ def _agreeing_groups(looks: Looks, cut_N: np.ndarray, rule: MergeRule) -> list[l
     ranked = np.argsort(-agreement, kind="stable")
     ranked = ranked[agreement[ranked] >= rule.iou]
     groups = _Groups(window_N, cut_N, set(zip(i[fitting].tolist(), j[fitting].tolist(), strict=True)))
-    for a, b in zip(i[ranked].tolist(), j[ranked].tolist(), strict=True):
-        groups.unite(a, b)
+    # wholes first, so that a badly placed sliver cannot keep two good looks at one object apart
+    pieces = cut_N[i[ranked]] | cut_N[j[ranked]]
+    for n in [*ranked[~pieces], *ranked[pieces]]:
+        groups.unite(int(i[n]), int(j[n]))
     return list(groups.members.values())
 
 
@@ -136,16 +138,24 @@ class _Groups:
 
     def unite(self, a: int, b: int) -> None:
         first, second = sorted((self.group_N[a], self.group_N[b]))
-        if first == second or not all(self.compatible(m, n) for m in self.members[first] for n in self.members[second]):
+        if first == second or not self._compatible(self.members[first], self.members[second]):
             return
         for member in self.members[second]:
             self.group_N[member] = first
         self.members[first] = sorted(self.members[first] + self.members.pop(second))
 
-    def compatible(self, a: int, b: int) -> bool:
-        """Pieces may belong together whatever lies between; a whole look must fit each of the others itself."""
-        are_pieces = self.cut_N[a] and self.cut_N[b]
-        return self.window_N[a] != self.window_N[b] and (are_pieces or (min(a, b), max(a, b)) in self.fitting)
+    def _compatible(self, first: list[int], second: list[int]) -> bool:
+        """No window twice; wholes alike pair by pair; pieces inside one of the wholes, if there is any."""
+        if {self.window_N[n] for n in first} & {self.window_N[n] for n in second}:
+            return False
+        wholes_1, wholes_2 = ([n for n in group if not self.cut_N[n]] for group in (first, second))
+        if wholes_1 and wholes_2:
+            return all(self._fit(m, n) for m in wholes_1 for n in wholes_2)
+        wholes, pieces = (wholes_1, second) if wholes_1 else (wholes_2, first)
+        return not wholes or all(any(self._fit(piece, whole) for whole in wholes) for piece in pieces)
+
+    def _fit(self, a: int, b: int) -> bool:
+        return (min(a, b), max(a, b)) in self.fitting
 
 
 def _near_pairs(looks: Looks, window_N: np.ndarray, rule: MergeRule) -> tuple[np.ndarray, np.ndarray]:
@@ -276,15 +286,16 @@ def _without_pieces(
     """Groups with cut pieces handed to the shape that holds them, and the numbers of those that remain."""
     shapes_M = _column(shapes)
     areas = shapely.area(shapes_M)
+    is_piece_M = np.array([near_N[members].all() for members in groups], dtype=bool)
     holders: dict[int, list[tuple[float, int]]] = defaultdict(list)
-    for piece, holder, part in _held(
-        shapes_M, np.array([near_N[members].all() for members in groups], dtype=bool), rule
-    ):
-        if areas[holder] > areas[piece] and _apart(groups[piece], groups[holder], looks):
+    # a shape seen whole holds pieces of any size: joined ones can be too large
+    rank = [(not is_piece, area) for is_piece, area in zip(is_piece_M.tolist(), areas.tolist(), strict=True)]
+    for piece, holder, part in _held(shapes_M, is_piece_M, rule):
+        if rank[holder] > rank[piece] and _apart(groups[piece], groups[holder], looks):
             holders[piece].append((-part, holder))
     groups = [list(members) for members in groups]
-    # smallest first: what a piece has taken over goes on with it
-    for piece in sorted(holders, key=lambda k: (areas[k], k)):
+    # lowest first: what a piece has taken over goes on with it
+    for piece in sorted(holders, key=lambda k: (rank[k], k)):
         groups[min(holders[piece])[1]] += groups[piece]
     return groups, [k for k in range(len(groups)) if k not in holders]
 

@@ -27,7 +27,7 @@ def overlay(imagery: Imagery, found: Objects, labels: Sequence[str], max_side: i
     height, width = image_HW3.shape[:2]
     drawn = found.scale(width / imagery.grid.width, height / imagery.grid.height)
     # thick lines would close over objects of a few pixels
-    line = 2 if not len(drawn) or np.median(np.ptp(drawn.hbb_N4.reshape(-1, 2, 2), axis=1)) > 16 else 1
+    line = 2 if not len(drawn) or np.median(np.ptp(drawn.hbb_N4.reshape(-1, 2, 2), axis=1)) > 32 else 1
     for label, colour in _colours(labels):
         image_HW3 = draw_objects(image_HW3, drawn.labelled(label), colour, line)
     counts = [f"{label} ({len(found.labelled(label))})" for label in labels]

@@ -71,6 +71,7 @@ class Canvas:
                     for ring in rings]
         mask = np.zeros(((r1 - r0) * fine, (c1 - c0) * fine), np.uint8)
         cv2.fillPoly(mask, contours, 255, shift=_SHIFT)
+        cv2.polylines(mask, contours, True, 128, shift=_SHIFT)  # fillPoly takes the whole border; half is fair
         small = cv2.resize(mask, (c1 - c0, r1 - r0), interpolation=cv2.INTER_AREA)
         return Patch(slice(r0, r1), slice(c0, c1), small.astype(np.float32) * np.float32(1 / 255))
 

@@ -13,6 +13,7 @@ from georefer.building.synthetic.things import Sapling, tree
 
 CROWN_RGB = {"broadleaf": (86, 104, 58), "conifer": (58, 80, 56)}
 _CLEAR_OF_ROAD_M = 0.9
+_SQUARE_M = 100.0
 _CROWDING = 0.36  # two trunks stand at least this share of their summed crown widths apart
 
 
@@ -26,7 +27,7 @@ def plant(site: Site, saplings: list[Sapling], carriageway: BaseGeometry, water:
     docks = [f.geometry for f in site.features["docks"]]
     keep &= ~_near(spots, things + docks, crown / 2 + 0.3)
     keep &= ~_near(spots, water, np.full(len(x), 1.0))
-    keep &= ~_near(spots, list(shapely.get_parts(carriageway)), np.full(len(x), _CLEAR_OF_ROAD_M))
+    keep &= ~_near(spots, _in_squares(carriageway), np.full(len(x), _CLEAR_OF_ROAD_M))
     keep &= ~_crowded(spots, crown, keep)
     for i in np.flatnonzero(keep):
         light = 1.0 + rng.normal(0, 0.09)
@@ -34,6 +35,14 @@ def plant(site: Site, saplings: list[Sapling], carriageway: BaseGeometry, water:
         red, green, blue = CROWN_RGB[saplings[i].kind]
         rgb = (red * light + warm, green * light + warm / 3, blue * light)
         site.add("trees", tree(saplings[i], rgb, int(rng.integers(2**31))))
+
+
+def _in_squares(shape: BaseGeometry) -> list[BaseGeometry]:
+    """A sprawling shape cut into squares: distance to a small piece is quick, to a net of all roads it is not."""
+    west, north, east, south = shape.bounds
+    pieces = [shapely.clip_by_rect(shape, x, y, x + _SQUARE_M, y + _SQUARE_M)
+              for x in np.arange(west, east, _SQUARE_M) for y in np.arange(north, south, _SQUARE_M)]
+    return [piece for piece in pieces if not piece.is_empty]
 
 
 def _near(spots: np.ndarray, shapes: list[BaseGeometry], reach_m: np.ndarray) -> np.ndarray:

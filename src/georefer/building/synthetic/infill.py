@@ -59,13 +59,14 @@ def infill(site: Site, block: Polygon, use: str, keep_off: list[Polygon], rng: n
     inner = block.buffer(-2.5)
     if makers is None or inner.is_empty:
         return
+    ground = shapely.union_all(keep_off)
     heading = box_of(block)[0].heading_deg
     west, north, east, south = inner.bounds
     for _ in range(min(_MOST_TRIES, int(block.area / _AREA_PER_TRY_M2) + 6)):
         x, y = float(rng.uniform(west, east)), float(rng.uniform(north, south))
         layer, make = makers[int(rng.integers(len(makers)))]
         made = make(rng, Pose(x, y, heading + 90.0 * int(rng.integers(2))))
-        if not site.occupied.clear(disc(x, y, _LONELY_M), 0.0) or made.geometry.intersects(shapely.union_all(keep_off)):
+        if not site.occupied.clear(disc(x, y, _LONELY_M), 0.0) or made.geometry.intersects(ground):
             continue
         if site.place(layer, made, inner, 3.0) and layer == "pools":
             site.pave(made.geometry.buffer(1.6, join_style="mitre"), "paving", 1.05)

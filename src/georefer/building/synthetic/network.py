@@ -225,9 +225,15 @@ def _with_streets(
         roads = roads + more
     corridor = _rounded(shapely.union_all([road.corridor() for road in roads]))
     carriageway = _rounded(shapely.union_all([road.line.buffer(road.width_m / 2) for road in roads]))
-    blocks = [Block(part, use) for piece, use in pieces for part in polygons(piece.difference(corridor), 120)]
-    green = tuple(part for piece in green for part in polygons(piece.difference(corridor), 20))
+    blocks = [Block(part, use) for piece, use in pieces for part in polygons(_without(piece, corridor), 120)]
+    green = tuple(part for piece in green for part in polygons(_without(piece, corridor), 20))
     return Network(tuple(roads), tuple(blocks), river, harbour, corridor, carriageway, green)
+
+
+def _without(piece: Polygon, corridor: BaseGeometry) -> BaseGeometry:
+    """Land less the roads near it."""
+    west, north, east, south = piece.bounds
+    return piece.difference(shapely.clip_by_rect(corridor, west - 1, north - 1, east + 1, south + 1))
 
 
 def _rounded(shape: BaseGeometry) -> BaseGeometry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import shapely
+from shapely import STRtree
 from shapely.geometry import LineString
 from shapely.geometry.base import BaseGeometry
 
@@ -20,14 +21,20 @@ _HEADWAY_M = {"avenue": (14.0, 60.0), "main": (25.0, 110.0), "street": (60.0, 20
 
 def drive(site: Site, roads: tuple[Road, ...], rng: np.random.Generator) -> None:
     """Traffic keeps right, ordered by road; kerbside parking on streets of housing."""
-    for i, road in enumerate(roads):
-        others = shapely.union_all([r.line.buffer(r.width_m / 2 + 5) for j, r in enumerate(roads)
-                                    if j != i and r.line.dwithin(road.line, 12)])
+    for road, others in zip(roads, _meeting(roads, 5.0), strict=True):
         shapely.prepare(others)
         for back in (False, True):
             _lane(site, road, back, rng)
             if road.kind != "avenue":
                 _kerb(site, road, back, others, rng)
+
+
+def _meeting(roads: tuple[Road, ...], clear_m: float) -> list[BaseGeometry]:
+    """For every road, the ground of the roads that meet it, widened on each side."""
+    tree = STRtree([road.line for road in roads])
+    ground = [road.line.buffer(road.width_m / 2 + clear_m) for road in roads]
+    near = [sorted(tree.query(road.line, predicate="dwithin", distance=12.0).tolist()) for road in roads]
+    return [shapely.union_all([ground[j] for j in found if j != i]) for i, found in enumerate(near)]
 
 
 def _lane(site: Site, road: Road, back: bool, rng: np.random.Generator) -> None:
@@ -59,9 +66,7 @@ def _kerb(site: Site, road: Road, back: bool, others: BaseGeometry, rng: np.rand
 
 def mark_roads(site: Site, roads: tuple[Road, ...], rng: np.random.Generator) -> None:
     """Repairs, centre lines (broken on ordinary roads, double on avenues) and crossings; none inside junctions."""
-    for i, road in enumerate(roads):
-        junctions = shapely.union_all([r.line.buffer(r.width_m / 2 + 1.5) for j, r in enumerate(roads)
-                                       if j != i and r.line.dwithin(road.line, 12)])
+    for road, junctions in zip(roads, _meeting(roads, 1.5), strict=True):
         _repairs(site, road, rng)
         for part in shapely.get_parts(road.line.difference(junctions)).tolist():
             if isinstance(part, LineString) and part.length > 30:
