@@ -49,9 +49,9 @@ def test_overrides_win_and_their_paths_start_here(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ('sources = []\nstep = 3', "unknown key 'step'; did you mean 'steps'"),
+        ("sources = []\nstep = 3", "unknown key 'step'; did you mean 'steps'"),
         ("steps = 3", "lacks sources"),
-        ('sources = []\nsteps = "many"', "steps is \"many\"; expected int"),
+        ('sources = []\nsteps = "many"', 'steps is "many"; expected int'),
         ("sources = []\nsteps = true", "expected int"),
         ("sources = []\nsteps = 0", "expected at least 1"),
         ("sources = 3", "expected a list"),
@@ -61,7 +61,7 @@ def test_overrides_win_and_their_paths_start_here(tmp_path):
     ],
 )
 def test_a_wrong_recipe_gets_one_sentence(tmp_path, text, message):
-    with pytest.raises(ConfigError, match="recipe.toml") as caught:
+    with pytest.raises(ConfigError, match=r"recipe\.toml") as caught:
         load_settings(Outer, recipe(tmp_path, text))
     assert message in str(caught.value)
 

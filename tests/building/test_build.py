@@ -5,14 +5,14 @@ import numpy as np
 import pandas
 import pytest
 import shapely
+from tests.data.area import COLOURS, make_area, small_recipe
 
 from georefer.building.build import AskSettings, build
 from georefer.building.targets import LayerSettings, TargetSettings
+from georefer.dialects import DIALECTS
 from georefer.errors import ConfigError, DatasetError, VectorError
 from georefer.geometry import Frame
-from georefer.dialects import DIALECTS
 from georefer.tasks import TASKS, truth
-from tests.data.area import COLOURS, make_area, small_recipe
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,11 @@ def test_lines_get_the_width_that_the_recipe_gives(area, tmp_path):
         ({"layer": "houses", "label_from": "rof"}, "no attribute rof", ConfigError),
         ({"layer": "houses", "label": "x", "attributes": ("age",)}, "no attribute age", ConfigError),
         ({"layer": "huts", "label": "x"}, "huts", VectorError),
-        ({"layer": "houses", "label_from": "roof", "labels": {"gold": "palace"}}, "no feature of any layer", VectorError),
+        (
+            {"layer": "houses", "label_from": "roof", "labels": {"gold": "palace"}},
+            "no feature of any layer",
+            VectorError,
+        ),
     ],
 )
 def test_a_wrong_layer_gets_one_sentence(area, tmp_path, layer, message, error):

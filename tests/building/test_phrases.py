@@ -53,7 +53,7 @@ def test_positions_need_a_margin():
 def test_sizes_need_a_margin_and_whole_objects():
     boxes = np.array([[10, 10, 30, 30], [50, 50, 60, 60]], dtype=float)
     assert ("the largest ship", "0") in phrases(Objects.from_hbb(boxes, ["ship"] * 2))
-    cut = boxes + [0, 40, 0, 40]  # the small one now ends at the edge: who knows how large it is
+    cut = boxes + np.array([0, 40, 0, 40])  # the small one now ends at the edge: who knows how large it is
     assert not any("est ship" in t and "most" not in t for t, _ in phrases(Objects.from_hbb(cut, ["ship"] * 2)))
 
 
@@ -86,7 +86,9 @@ def fitting(text, rows):
     """Indices of the rows that a phrase fits, by a plain reading of its words."""
     head, _, anchor = text.partition(" next to ")
     words = head.removeprefix("the ").split()
-    names = [i for i, row in enumerate(rows) if row[0] == words[-1] and (row[1] in words or not {"red", "blue"} & {*words})]
+    names = [
+        i for i, row in enumerate(rows) if row[0] == words[-1] and (row[1] in words or not {"red", "blue"} & {*words})
+    ]
     centre = {i: (rows[i][2], rows[i][3]) for i in range(len(rows))}
     if anchor:
         (j,) = fitting(anchor, rows)

@@ -152,8 +152,21 @@ def test_courtyards_have_a_hole(town):
 
 
 def test_a_town_holds_every_kind_in_good_number(town):
-    least = {"buildings": 150, "tanks": 12, "planes": 8, "ships": 10, "vehicles": 300, "pools": 10, "courts": 3,
-             "fields": 4, "water": 2, "trees": 500, "roads": 20, "docks": 2, "areas": 20}
+    least = {
+        "buildings": 150,
+        "tanks": 12,
+        "planes": 8,
+        "ships": 10,
+        "vehicles": 300,
+        "pools": 10,
+        "courts": 3,
+        "fields": 4,
+        "water": 2,
+        "trees": 500,
+        "roads": 20,
+        "docks": 2,
+        "areas": 20,
+    }
     assert {k: n for k, n in least.items() if len(town.features[k]) < n} == {}
 
 

@@ -2,10 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from tests.data.area import make_area
 
 from georefer import cli
 from georefer.cli import VERBS, main
-from tests.data.area import make_area
 
 
 def test_help_names_every_verb(capsys):
@@ -163,7 +163,8 @@ def test_a_self_crossing_polygon_is_repaired_and_counted(area, capsys):
 
     x, y = 650_050, 6_859_950
     write_geojson(area / "bow.gpkg", shapely.Polygon([(x, y), (x + 30, y + 30), (x + 30, y), (x, y + 30)]))
-    layers = f'layers=[{{path="{area}/bow.gpkg", label="x"}}, {{path="{area}/area/layers.gpkg", layer="houses", label="house"}}]'
+    houses = f'{{path="{area}/area/layers.gpkg", layer="houses", label="house"}}'
+    layers = f'layers=[{{path="{area}/bow.gpkg", label="x"}}, {houses}]'
     assert main(["build", str(area / "build.toml"), str(area / "out"), "--set", layers]) == 0
     assert open_dataset(area / "out").manifest["features"]["bow: repaired"] == 1
 

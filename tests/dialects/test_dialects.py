@@ -133,7 +133,9 @@ def test_repairs_are_named_and_placed(name, text, boxes, kind):
 
 
 def test_own_dialect_says_a_label_once():
-    objects = Objects.from_hbb(np.array([[0, 0, 64, 48], [64, 0, 128, 48], [0, 48, 64, 96]]), ["a b", "c, d (e)", "a b"])
+    objects = Objects.from_hbb(
+        np.array([[0, 0, 64, 48], [64, 0, 128, 48], [0, 48, 64, 96]]), ["a b", "c, d (e)", "a b"]
+    )
     text = DIALECTS["georefer"].write(objects, FRAME)
     assert text == "a b [0, 0, 100, 100] [0, 100, 100, 200]; c, d (e) [100, 0, 200, 100]"
     assert list(DIALECTS["georefer"].read(text, FRAME).objects.labels_N) == ["a b", "a b", "c, d (e)"]

@@ -1,10 +1,10 @@
 """A small dataset for every test of the room."""
 
 import pytest
+from tests.data.small import small_dataset
 
 from georefer.evaluation import truth_from
 from georefer.models.fake import FakeModel
-from tests.data.small import small_dataset
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,8 @@ def test_shape_iou_takes_bounds_or_areas():
 
 @pytest.mark.shared
 def test_polygons_equal_the_reference(golden):
-    rows = [json.loads(line) for line in gzip.open(golden / "geometry" / "polygon_pairs.jsonl.gz", "rt")]
+    lines = gzip.decompress((golden / "geometry" / "polygon_pairs.jsonl.gz").read_bytes()).splitlines()
+    rows = [json.loads(line) for line in lines]
     assert len(rows) == 500
     for row in rows:
         a, b = (np.array([shape(row[side])], dtype=object) for side in "ab")

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ def test_tiles_cover_every_pixel_and_stay_inside(width, height, size, data):
 
 def test_neighbours_overlap_at_least_as_asked():
     xs = sorted({w.x for w in tile(1000, 100, 128, 32)})
-    assert all(b - a <= 96 for a, b in zip(xs[:-1], xs[1:], strict=True))
+    assert all(b - a <= 96 for a, b in pairwise(xs))
     assert xs[-1] == 1000 - 128
 
 

@@ -287,9 +287,9 @@ def _mean(imagery) -> float:
 
 def _read_in_child(imagery, expected):
     """Forked with a file open: the child has to open its own, or both move one file position."""
-    inherited = set(map(id, imagery._open.values()))
-    same = _mean(imagery) == expected
-    assert same and inherited and not inherited & set(map(id, imagery._open.values()))
+    inherited = list(imagery._open.values())
+    assert _mean(imagery) == expected
+    assert inherited and not any(mine is theirs for mine in imagery._open.values() for theirs in inherited)
 
 
 def test_imagery_travels_to_other_processes(tmp_path):
@@ -343,10 +343,13 @@ def test_missing_bands_palettes_and_bad_stretches_are_refused(tmp_path):
             open_imagery(path, **options)
 
 
-@pytest.mark.parametrize("kind", ["tif", "jpg"])
-def test_a_file_that_breaks_off_is_noticed_while_reading(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["tif", "jpg", "png"])
+def test_a_file_that_breaks_off_is_noticed_while_reading(tmp_path, kind, monkeypatch):
+    monkeypatch.setenv("GDAL_ERROR_ON_LIBJPEG_WARNING", "NO")
     path = tmp_path / f"cut.{kind}"
-    profile = {"driver": "GTiff", "compress": "deflate"} if kind == "tif" else {"driver": "JPEG"}
+    profile = {"tif": {"driver": "GTiff", "compress": "deflate"}, "jpg": {"driver": "JPEG"}, "png": {"driver": "PNG"}}[
+        kind
+    ]
     with rasterio.open(path, "w", dtype="uint8", count=3, width=256, height=256, **profile) as file:
         file.write(noise(256, 256))
     data = path.read_bytes()
@@ -354,7 +357,8 @@ def test_a_file_that_breaks_off_is_noticed_while_reading(tmp_path, kind):
     # a GeoTIFF's directory may stand at its end: then it does not even open
     with pytest.raises(RasterError, match="cut") as error:
         open_imagery(path).read(Window(0, 0, 256, 256))
-    assert isinstance(error.value.__cause__, rasterio.errors.RasterioError)
+    # GDAL itself says nothing of a PNG that ends early
+    assert kind == "png" or isinstance(error.value.__cause__, rasterio.errors.RasterioError)
 
 
 # --- real data -------------------------------------------------------------------------------------------

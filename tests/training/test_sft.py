@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.data.area import make_area, small_recipe
 
 from georefer.building.build import build
 from georefer.errors import CheckpointError, DatasetError
@@ -10,7 +11,6 @@ from georefer.models import load_model
 from georefer.models.tiny import TinySettings
 from georefer.training.loop import LoopSettings
 from georefer.training.sft import SftSettings, sft
-from tests.data.area import make_area, small_recipe
 
 SMALL = TinySettings(
     image_size=64, numbers=64, width=32, heads=2, text_layers=1, text_mlp=32, stem_widths=(8, 8, 16, 16)
@@ -24,9 +24,9 @@ def dataset(tmp_path_factory):
     return build(small_recipe(folder), folder / "dataset").folder
 
 
-def recipe(dataset, steps=6, **changes):
+def recipe(folder, steps=6, **changes):
     settings = SftSettings(
-        dataset=(dataset,), images_per_step=3, questions_per_image=3, alignment_only=0.3, model=SMALL,
+        dataset=(folder,), images_per_step=3, questions_per_image=3, alignment_only=0.3, model=SMALL,
         loop=LoopSettings(steps=steps, save_every=4, warmup_steps=2),
     )  # fmt: skip
     return replace(settings, **changes)
@@ -77,9 +77,12 @@ def test_more_training_goes_on_and_equals_one_go(dataset, tmp_path, monkeypatch)
 
 def test_a_run_can_start_from_a_model(dataset, tmp_path):
     first = sft(recipe(dataset, steps=2), tmp_path / "first")
-    second = sft(recipe(dataset, steps=1, start=str(first), loop=LoopSettings(steps=1, learning_rate=1e-9)), tmp_path / "b")
+    still = LoopSettings(steps=1, learning_rate=0.0)
+    second = sft(recipe(dataset, start=str(first), loop=still), tmp_path / "second")
     one, other = weights(first), weights(second)
-    assert all(torch.allclose(one[n].float(), other[n].float(), atol=1e-2) for n in one)
+    # nothing is learned at a rate of zero; the statistics of normalisation move all the same
+    learned = [name for name in one if "running" not in name and "num_batches" not in name]
+    assert learned and all(torch.equal(one[name], other[name]) for name in learned)
 
 
 @pytest.mark.parametrize(

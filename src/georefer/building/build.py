@@ -65,11 +65,11 @@ class BuildSettings:
     """Share of a chip's pixels that must hold imagery."""
     keep_empty: float = 0.3
     """Share of chips without any target that are kept; absence is worth asking about, but not all day."""
-    split: SplitSettings = SplitSettings()
-    targets: TargetSettings = TargetSettings()
+    split: SplitSettings = field(default_factory=SplitSettings)
+    targets: TargetSettings = field(default_factory=TargetSettings)
     phrases: PhraseSettings = field(default_factory=PhraseSettings)
     ask: AskSettings = field(default_factory=AskSettings)
-    source: Source = Source()
+    source: Source = field(default_factory=Source)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,7 +87,10 @@ def build(settings: BuildSettings, out: Path | str, *, overwrite: bool = False) 
     Deterministic by settings and seed. The manifest counts what every rule dropped and holds the proof that
     no training chip shares ground with a test chip.
     """
-    with open_imagery(list(settings.imagery), bands=settings.bands) as imagery, DatasetWriter(out, replace=overwrite) as writer:
+    with (
+        open_imagery(list(settings.imagery), bands=settings.bands) as imagery,
+        DatasetWriter(out, replace=overwrite) as writer,
+    ):
         builder = _Builder(settings, imagery, read_features(settings.layers, imagery.grid))
         plan = builder.plan
         for split, windows in (("train", plan.train), ("test", plan.test)):
@@ -190,7 +193,7 @@ class _Builder:
 def _orientations(count: int, rng: np.random.Generator) -> list[tuple[int, bool]]:
     """As it is, and `count` - 1 of the seven other ways to lay a square on itself."""
     others = [(quarters, mirror) for mirror in (False, True) for quarters in range(4)][1:]
-    chosen = rng.choice(len(others), count - 1, replace=False) if count > 1 else []
+    chosen = rng.choice(len(others), count - 1, replace=False).tolist() if count > 1 else []
     return [(0, False), *(others[i] for i in chosen)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -86,11 +87,7 @@ def _blocks(grid: GeoGrid, block: tuple[int, int]) -> list[Window]:
     """Blocks of about equal size that cover the raster; none is smaller than asked unless the raster is."""
     edges_x = _edges(grid.width, block[0])
     edges_y = _edges(grid.height, block[1])
-    return [
-        Window(x1, y1, x2 - x1, y2 - y1)
-        for y1, y2 in zip(edges_y[:-1], edges_y[1:], strict=True)
-        for x1, x2 in zip(edges_x[:-1], edges_x[1:], strict=True)
-    ]
+    return [Window(x1, y1, x2 - x1, y2 - y1) for y1, y2 in pairwise(edges_y) for x1, x2 in pairwise(edges_x)]
 
 
 def _edges(length: int, block: int) -> list[int]:
@@ -110,9 +107,7 @@ def _choose_blocks(blocks: list[Window], share: float, seed: int) -> list[Window
 
 def _tile_inside(block: Window, chip: tuple[int, int]) -> list[Window]:
     columns, rows = block.width // chip[0], block.height // chip[1]
-    return [
-        Window(block.x + i * chip[0], block.y + j * chip[1], *chip) for j in range(rows) for i in range(columns)
-    ]
+    return [Window(block.x + i * chip[0], block.y + j * chip[1], *chip) for j in range(rows) for i in range(columns)]
 
 
 def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> list[Window]:

@@ -82,14 +82,10 @@ def read_features(layers: Sequence[LayerSettings], grid: GeoGrid) -> Features:
     objects = Objects(**columns)
     if not len(objects):
         raise VectorError("no feature of any layer is left after reading; look at label_from and labels in the recipe")
-    return Features(
-        objects, shapely.STRtree(objects.geometries_N), shapely.area(objects.geometries_N), dict(counts)
-    )
+    return Features(objects, shapely.STRtree(objects.geometries_N), shapely.area(objects.geometries_N), dict(counts))
 
 
-def chip_objects(
-    features: Features, window: Window, size: tuple[int, int], settings: TargetSettings
-) -> ChipObjects:
+def chip_objects(features: Features, window: Window, size: tuple[int, int], settings: TargetSettings) -> ChipObjects:
     """Objects of one window, clipped to it and scaled to a chip of `size` = (width, height) pixels."""
     near = np.sort(features.tree.query(shapely.box(*window.box), predicate="intersects"))
     found = features.objects[near]

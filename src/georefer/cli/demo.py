@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipes", type=Path, nargs="?", default=Path("recipes/demo"), help="folder of recipes")
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/demo"), help="folder for everything it makes")
 
+
 def run(options: argparse.Namespace) -> int:
     from georefer.errors import ConfigError
 
@@ -58,7 +59,8 @@ class Story:
         say(f"[5/5] map layer  {clock}")
         swept = self.sweep(model)
         print(f"\n{swept.summary()}")
-        print(f"\nHow good it is, on ground that was never trained on (blind: the same questions without the image)\n\n{table}")
+        print("\nHow good it is, on ground it never trained on (blind: the same questions without the image)\n")
+        print(table)
         print(f"\n{self.next_steps(model, dataset)}\n\ndone after {clock}")
         return 0
 
@@ -70,7 +72,9 @@ class Story:
         from georefer.config import load_settings
 
         path = self.recipes / f"{verb}.toml"
-        return load_settings(cls, path if path.is_file() else None, overrides, base=self.out if self.makes_area else None)
+        return load_settings(
+            cls, path if path.is_file() else None, overrides, base=self.out if self.makes_area else None
+        )
 
     @property
     def makes_area(self) -> bool:
@@ -130,7 +134,7 @@ class Story:
             f"open       {self.out}/map/found.gpkg in QGIS over {image}\n"
             f"try next   georefer inspect {dataset.folder}\n"
             f"           georefer ask {model} IMAGE --find '{label}' --png answer.png\n"
-            f"your own   copy {self.recipes}/build.toml, name your imagery and layers, and run  georefer demo FOLDER OUT"
+            f"your own   copy {self.recipes}, name your imagery and layers in build.toml, then  georefer demo COPY OUT"
         )
 
 

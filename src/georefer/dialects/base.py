@@ -93,12 +93,10 @@ class ListReader:
     def lists(self) -> Iterator[tuple[np.ndarray, re.Match[str]]]:
         """Every flat list as an array of numbers, in order; notes what is cut off or left out."""
         text = self.bounded()
-        count = 0
-        for match in FLAT_LIST.finditer(text):
+        for count, match in enumerate(FLAT_LIST.finditer(text)):
             if count == MAX_OBJECTS:
                 self.note("too-many", match.start(), len(text), f"only the first {MAX_OBJECTS} lists are read")
                 return
-            count += 1
             yield np.array(match[1].split(","), dtype=np.float64), match
         if (tail := text.rfind("[")) > text.rfind("]"):
             self.note("truncated", tail, len(text), "the last list has no closing bracket")

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 
 from georefer.dialects.base import ListReader, Reading, boxes_from_numbers, boxes_to_numbers, is_repeated
-from georefer.geometry import Frame, Objects
+from georefer.geometry import Frame, Kind, Objects
 from georefer.geometry.overlap import repaired
 
 NOTHING = "None"
@@ -39,7 +39,8 @@ class GroundSetDialect:
     def read(self, text: str, frame: Frame) -> Reading:
         """Lists of four numbers are boxes, of six or more (an even count) polygons."""
         reader = ListReader(text, frame)
-        shapes, kinds = [], []
+        shapes: list[shapely.Geometry] = []
+        kinds: list[Kind] = []
         seen: set[tuple] = set()
         for values, match in reader.lists():
             if len(values) < 4 or len(values) % 2:

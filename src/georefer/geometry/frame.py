@@ -25,9 +25,7 @@ class Frame:
     numbers_y: int
 
     @classmethod
-    def resize(
-        cls, scene_size: tuple[int, int], size: tuple[int, int], numbers: int | tuple[int, int] = 1000
-    ) -> Frame:
+    def resize(cls, scene_size: tuple[int, int], size: tuple[int, int], numbers: int | tuple[int, int] = 1000) -> Frame:
         """`scene_size` and `size` are (width, height); `numbers` for both sides or one for each."""
         across, down = (numbers, numbers) if isinstance(numbers, int) else numbers
         values = (*scene_size, *size, across, down)

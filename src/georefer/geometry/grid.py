@@ -145,6 +145,4 @@ def _to_lonlat(crs: CRS) -> Transformer:
 def _apply(matrix: Affine, xy_N2: np.ndarray) -> np.ndarray:
     xy_N2 = np.asarray(xy_N2, dtype=np.float64)
     x, y = xy_N2[:, 0], xy_N2[:, 1]
-    return np.column_stack(
-        (matrix.a * x + matrix.b * y + matrix.c, matrix.d * x + matrix.e * y + matrix.f)
-    )
+    return np.column_stack((matrix.a * x + matrix.b * y + matrix.c, matrix.d * x + matrix.e * y + matrix.f))

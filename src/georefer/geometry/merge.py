@@ -121,9 +121,7 @@ def _agreeing_groups(looks: Looks, cut_N: np.ndarray, rule: MergeRule) -> list[l
     ranked = np.argsort(-agreement, kind="stable")
     ranked = ranked[agreement[ranked] >= rule.iou]
     groups = _Groups(window_N, cut_N, set(zip(i[fitting].tolist(), j[fitting].tolist(), strict=True)))
-    # wholes first, so that a badly placed sliver cannot keep two good looks at one object apart
-    pieces = cut_N[i[ranked]] | cut_N[j[ranked]]
-    for n in [*ranked[~pieces], *ranked[pieces]]:
+    for n in ranked:
         groups.unite(int(i[n]), int(j[n]))
     return list(groups.members.values())
 

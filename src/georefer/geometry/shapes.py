@@ -58,7 +58,7 @@ class OBB:
         along, across = a - b, a - d
         centre = (a + b + c + d) / 4
         heading = math.degrees(math.atan2(along[1], along[0])) % 360
-        return cls(*map(float, centre), float(np.hypot(*along)), float(np.hypot(*across)), heading)
+        return cls(float(centre[0]), float(centre[1]), float(np.hypot(*along)), float(np.hypot(*across)), heading)
 
     @classmethod
     def around(cls, geometry: shapely.Geometry) -> OBB:
@@ -70,7 +70,7 @@ class OBB:
         hull = shapely.convex_hull(geometry)
         corners_N2 = shapely.get_coordinates(hull)
         if hull.geom_type == "Point":
-            return cls(*map(float, corners_N2[0]), 0.0, 0.0, 0.0)
+            return cls(float(corners_N2[0, 0]), float(corners_N2[0, 1]), 0.0, 0.0, 0.0)
         edges_M2 = np.diff(corners_N2, axis=0)
         edges_M2 = edges_M2[np.hypot(*edges_M2.T) > 0]
         along_M2 = edges_M2 / np.hypot(*edges_M2.T)[:, None]
@@ -84,4 +84,5 @@ class OBB:
         sides = sorted(((np.ptp(u_N), 0), (np.ptp(v_N), 1)), reverse=True)
         direction = (along_M2[best], across_M2[best])[sides[0][1]]
         heading = math.degrees(math.atan2(direction[1], direction[0])) % 180
-        return cls(*map(float, corners_N2[0] + middle), float(sides[0][0]), float(sides[1][0]), heading)
+        cx, cy = corners_N2[0] + middle
+        return cls(float(cx), float(cy), float(sides[0][0]), float(sides[1][0]), heading)

@@ -141,11 +141,21 @@ def _refuse_none(found: str) -> list[Path]:
 
 def _read_header(path: Path, bands: Sequence[int]) -> _Header:
     with open_dataset(path) as dataset:
+        if dataset.driver == "PNG":
+            _check_png_end(path)
         _check_bands(path, dataset, bands)
         return _Header(
             path, _crs(path, dataset), dataset.transform, dataset.width, dataset.height,
             dataset.dtypes[bands[0] - 1], dataset.count,
         )  # fmt: skip
+
+
+def _check_png_end(path: Path) -> None:
+    """GDAL fills a PNG that breaks off with black and says nothing."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        if b"IEND" not in file.read():
+            raise RasterError(f"{path} breaks off where a PNG's end is expected; fetch or copy the file again")
 
 
 def _check_bands(path: Path, dataset: Any, bands: Sequence[int]) -> None:

@@ -147,7 +147,7 @@ class Imagery:
         x, y = inside.x - part.window.x, inside.y - part.window.y
         where = {"window": rasterio.windows.Window(x, y, inside.width, inside.height), "out_shape": shape}
         try:
-            # JPEG streams that end early are otherwise filled with grey
+            # not every GDAL and environment has this: JPEG streams that end early are otherwise filled with grey
             with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
                 dataset = self._dataset(part.path)
                 values_BHW = dataset.read(self.bands, resampling=resampling, **_banded(where, len(self.bands)))

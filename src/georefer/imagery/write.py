@@ -50,8 +50,16 @@ def write_raster(
 
 def _profile(grid: GeoGrid, bands: int, dtype: np.dtype, nodata: float | None, compress: str) -> dict:
     profile = {
-        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": bands, "dtype": dtype.name,
-        "tiled": True, "blockxsize": TILE_PX, "blockysize": TILE_PX, "compress": compress, "BIGTIFF": "IF_SAFER",
+        "driver": "GTiff",
+        "width": grid.width,
+        "height": grid.height,
+        "count": bands,
+        "dtype": dtype.name,
+        "tiled": True,
+        "blockxsize": TILE_PX,
+        "blockysize": TILE_PX,
+        "compress": compress,
+        "BIGTIFF": "IF_SAFER",
         "interleave": "pixel",
     }
     if grid.crs is not None:

@@ -92,9 +92,7 @@ class Dataset:
     def questions(self, split: str) -> list[Question]:
         """All questions of a split in stored order."""
         return [
-            _row_to_question(row)
-            for path in self._files("questions", split)
-            for row in pq.read_table(path).to_pylist()
+            _row_to_question(row) for path in self._files("questions", split) for row in pq.read_table(path).to_pylist()
         ]
 
     @cached_property

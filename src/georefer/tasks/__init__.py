@@ -6,14 +6,13 @@ from georefer.tasks.dialogue import Dialogue, Turn, render
 from georefer.tasks.presence import Presence
 from georefer.tasks.rec import REC
 
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (
-        REC(),
-        Detection(),
-        Presence(),
-    )
-}
+_ALL: tuple[Task, ...] = (
+    REC(),
+    Detection(),
+    Presence(),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 __all__ = [
     "TASKS", "Asking", "Dialogue", "Expression", "Task", "Turn", "in_reading_order", "render", "truth",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
@@ -19,13 +22,15 @@ class Detection:
     """
 
     name = "detection"
-    measures = {
-        "f1": Ratio({"tp": 2}, {"tp": 2, "fp": 1, "fn": 1}),
-        "precision": Ratio({"tp": 1}, {"tp": 1, "fp": 1}),
-        "recall": Ratio({"tp": 1}, {"tp": 1, "fn": 1}),
-        "absent": Ratio({"absent_right": 1}, {"absent_asked": 1}),
-        "readable": Ratio({"readable": 1}, {"asked": 1}),
-    }
+    measures: Mapping[str, Ratio] = MappingProxyType(
+        {
+            "f1": Ratio({"tp": 2}, {"tp": 2, "fp": 1, "fn": 1}),
+            "precision": Ratio({"tp": 1}, {"tp": 1, "fp": 1}),
+            "recall": Ratio({"tp": 1}, {"tp": 1, "fn": 1}),
+            "absent": Ratio({"absent_right": 1}, {"absent_asked": 1}),
+            "readable": Ratio({"readable": 1}, {"asked": 1}),
+        }
+    )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
         present = [label for label in asking.labels if label in set(scene.objects.labels_N)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,11 +21,13 @@ class Presence:
     """The first word must be yes or no; anything else is unreadable and wrong."""
 
     name = "presence"
-    measures = {
-        "accuracy": Ratio({"right": 1}, {"asked": 1}),
-        "hallucination": Ratio({"false_yes": 1}, {"asked_no": 1}),
-        "readable": Ratio({"readable": 1}, {"asked": 1}),
-    }
+    measures: Mapping[str, Ratio] = MappingProxyType(
+        {
+            "accuracy": Ratio({"right": 1}, {"asked": 1}),
+            "hallucination": Ratio({"false_yes": 1}, {"asked_no": 1}),
+            "readable": Ratio({"readable": 1}, {"asked": 1}),
+        }
+    )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
         absent = asking.absent_labels(scene, rng)
@@ -33,9 +37,7 @@ class Presence:
         chosen = [present[i] for i in rng.choice(len(present), count, replace=False)] if count else []
         answers = [(label, "yes") for label in chosen] + [(label, "no") for label in absent[:count]]
         return [
-            Question(
-                f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, answer_text=answer
-            )
+            Question(f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, answer_text=answer)
             for label, answer in answers
         ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
@@ -18,11 +21,13 @@ class REC:
     """
 
     name = "rec"
-    measures = {
-        "acc@0.5": Ratio({"hit": 1}, {"asked": 1}),
-        "miou": Ratio({"iou": 1}, {"asked": 1}),
-        "readable": Ratio({"readable": 1}, {"asked": 1}),
-    }
+    measures: Mapping[str, Ratio] = MappingProxyType(
+        {
+            "acc@0.5": Ratio({"hit": 1}, {"asked": 1}),
+            "miou": Ratio({"iou": 1}, {"asked": 1}),
+            "readable": Ratio({"readable": 1}, {"asked": 1}),
+        }
+    )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
         chosen = asking.choose(self.name, list(asking.expressions), rng)

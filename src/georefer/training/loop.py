@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -81,8 +80,7 @@ def train(
         return Progress(number, minutes, min(1.0, max(number / settings.steps, by_time)))
 
     at = now(first)
-    bar = progress(range(first, settings.steps), "training", settings.steps - first, "step")
-    for number in bar:
+    for number in progress(range(first, settings.steps), "training", settings.steps - first, "step"):
         at = now(number)
         if at.share >= 1.0:
             break
@@ -92,7 +90,6 @@ def train(
         at = now(number + 1)
         if at.step % settings.save_every == 0:
             state.save(at)
-    bar.close()
     state.save(at)
     return at
 
@@ -170,22 +167,24 @@ class _State:
         old = self.folder.with_name("state.old")
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
-            os.replace(self.folder, old)
-        os.replace(partial, self.folder)
+            self.folder.rename(old)
+        partial.rename(self.folder)
         shutil.rmtree(old, ignore_errors=True)
 
     def load(self) -> tuple[int, float]:
         """Step and minutes to go on from: zero where there is no state yet."""
         old = self.folder.with_name("state.old")
         if not self.folder.exists() and old.exists():  # killed between the two renames of `save`
-            os.replace(old, self.folder)
+            old.rename(self.folder)
         if not self.folder.exists():
             return 0, 0.0
         try:
             values = json.loads((self.folder / "state.json").read_text())
             tensors = load_file(self.folder / "state.safetensors")
-        except Exception as error:  # noqa: BLE001  any damage means the same to the user
-            raise CheckpointError(f"{self.folder} is damaged ({error}); remove the run folder and train again") from error
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.folder} is damaged ({error}); remove the run folder and train again"
+            ) from error
         ours = json.loads(json.dumps(self.identity, default=str))
         if different := sorted(k for k in {*ours, *values["identity"]} if ours.get(k) != values["identity"].get(k)):
             raise CheckpointError(

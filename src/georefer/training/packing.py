@@ -50,7 +50,9 @@ class PackedBatch:
 
     def to(self, device: torch.device | str) -> PackedBatch:
         """The same batch on another device."""
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in vars(self).items()}
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in vars(self).items()
+        }
         return replace(self, **moved)
 
 
@@ -125,9 +127,7 @@ def packed_loss(logits_MV: Tensor, batch: PackedBatch) -> Tensor:
     return F.cross_entropy(logits_MV, batch.targets_M)
 
 
-def _pack_row(
-    prefix: Sequence[int], segments: Sequence[Segment]
-) -> tuple[list[int], list[int], list[int], list[int]]:
+def _pack_row(prefix: Sequence[int], segments: Sequence[Segment]) -> tuple[list[int], list[int], list[int], list[int]]:
     ids, positions, segment_of = list(prefix), list(range(len(prefix))), [0] * len(prefix)
     targets = [NOT_LEARNED] * len(prefix)
     for number, segment in enumerate(segments, start=1):

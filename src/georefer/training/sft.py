@@ -50,8 +50,8 @@ class SftSettings:
     """First part of the run in which image tokens alone learn to say what they show."""
     alignment_weight: float = 0.3
     """Weight of that loss beside the answers afterwards."""
-    loop: LoopSettings = LoopSettings()
-    model: TinySettings = TinySettings()
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    model: TinySettings = field(default_factory=TinySettings)
     """Used only when starting from random weights."""
 
     def __post_init__(self) -> None:
@@ -196,7 +196,7 @@ class _Run:
         return images_to_pixels([e.image_HW3 for e in batch], self.tiny.settings.image_size)
 
     def _alignment_loss(self, features: torch.Tensor, batch: list[_Example]) -> torch.Tensor:
-        embedding = self.tiny.model.get_input_embeddings().weight
+        embedding = self.tiny.model.get_input_embeddings().get_parameter("weight")
         return alignment_loss(features, [e.alignment for e in batch], embedding, self.number_ids, self.slots)
 
 

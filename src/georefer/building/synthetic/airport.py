@@ -49,8 +49,15 @@ def _hangars(site: Site, block: Polygon, frame: Pose, long: float, v: float, rng
         size = rng.uniform(24, 38)
         spot = frame.moved(u + size / 2, v + _HANGAR_DEEP_M / 2 - 1)
         if rng.random() < 0.8:
-            made = building(rng, "hangar", spot, size, rng.uniform(20, 26), material="metal",
-                            form=pick(rng, ["barrel", "gable"], (3, 2)))
+            made = building(
+                rng,
+                "hangar",
+                spot,
+                size,
+                rng.uniform(20, 26),
+                material="metal",
+                form=pick(rng, ["barrel", "gable"], (3, 2)),
+            )
             site.place("buildings", made, block, 3.0)
         elif block.contains(rectangle(spot, size, 16)):
             parking_lot(site, spot, size, 16, rng)
@@ -74,8 +81,13 @@ def _apron(site: Site, block: Polygon, centre: Pose, long: float, wide: float, r
             continue
         _stands(site, block, centre.moved(0, v + deep / 2), long, kind, span + rng.uniform(3, 7), rng)
         lane = rng.uniform(8, 13)
-        _line(site, block, [centre.at(-long / 2, v + deep + lane / 2), centre.at(long / 2, v + deep + lane / 2)],
-              0.25, YELLOW)
+        _line(
+            site,
+            block,
+            [centre.at(-long / 2, v + deep + lane / 2), centre.at(long / 2, v + deep + lane / 2)],
+            0.25,
+            YELLOW,
+        )
         v += deep + lane
 
 
@@ -97,8 +109,14 @@ def _stands(
             site.place("vehicles", vehicle(rng, pick(rng, ["van", "truck", "car"]), side), inside, 0.8)
 
 
-def _line(site: Site, block: Polygon, points: list[tuple[float, float]], width: float, rgb: tuple[float, float, float],
-          dash: float = 0.0) -> None:
+def _line(
+    site: Site,
+    block: Polygon,
+    points: list[tuple[float, float]],
+    width: float,
+    rgb: tuple[float, float, float],
+    dash: float = 0.0,
+) -> None:
     inside = LineString(points).intersection(block.buffer(-3))
     if inside.geom_type == "LineString" and inside.length > 1:
         site.markings.append(Marking(inside, width, rgb, dash))

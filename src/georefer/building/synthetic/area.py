@@ -103,8 +103,15 @@ def _write(folder: Path, seed: int, size: int, gsd_m: float, progress: Progress 
     write_raster(folder / IMAGE, grid, 3, "uint8", _counted(painter, progress))
     write_layers(folder / LAYERS, layers_of(layout, grid))
     counts = {layer: len(found) for layer, found in layout.features.items()}
-    manifest = {"version": VERSION, "seed": seed, "size": size, "gsd_m": gsd_m, "counts": counts,
-                "image": IMAGE, "layers": LAYERS}
+    manifest = {
+        "version": VERSION,
+        "seed": seed,
+        "size": size,
+        "gsd_m": gsd_m,
+        "counts": counts,
+        "image": IMAGE,
+        "layers": LAYERS,
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return counts
 

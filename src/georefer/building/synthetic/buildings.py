@@ -10,13 +10,29 @@ from georefer.building.synthetic.features import Feature, Look, Wing
 from georefer.building.synthetic.outlines import Pose, rectangle
 from georefer.building.synthetic.palette import roof_colour
 
-_STOREY_M = {"house": 2.9, "apartment block": 2.9, "warehouse": 8.0, "school": 3.6, "church": 14.0, "barn": 6.0,
-             "greenhouse": 4.0, "hangar": 10.0}
+_STOREY_M = {
+    "house": 2.9,
+    "apartment block": 2.9,
+    "warehouse": 8.0,
+    "school": 3.6,
+    "church": 14.0,
+    "barn": 6.0,
+    "greenhouse": 4.0,
+    "hangar": 10.0,
+}
 
 
 def building(
-    rng: np.random.Generator, function: str, pose: Pose, length_m: float, width_m: float, *, material: str,
-    form: str, storeys: int = 1, shape: str = "rectangular",
+    rng: np.random.Generator,
+    function: str,
+    pose: Pose,
+    length_m: float,
+    width_m: float,
+    *,
+    material: str,
+    form: str,
+    storeys: int = 1,
+    shape: str = "rectangular",
 ) -> Feature:
     """A building whose outline, seen from above, is exactly its roof.
 
@@ -26,9 +42,16 @@ def building(
     colour, rgb = roof_colour(rng, material)
     height = storeys * _STOREY_M[function] * rng.uniform(0.94, 1.06) + (1.5 if form in ("gable", "hip") else 0.3)
     attributes = {
-        "function": function, "roof_colour": colour, "roof_material": material, "shape": shape,
-        "storeys": storeys, "height_m": round(float(height), 1), "heading_deg": round(pose.heading_deg % 180, 1),
-        "length_m": round(length_m, 1), "width_m": round(width_m, 1), "area_m2": round(outline.area, 1),
+        "function": function,
+        "roof_colour": colour,
+        "roof_material": material,
+        "shape": shape,
+        "storeys": storeys,
+        "height_m": round(float(height), 1),
+        "heading_deg": round(pose.heading_deg % 180, 1),
+        "length_m": round(length_m, 1),
+        "width_m": round(width_m, 1),
+        "area_m2": round(outline.area, 1),
     }
     look = Look(rgb, float(height), form, pose, length_m, width_m, wings, int(rng.integers(2**31)))
     return Feature(outline, attributes, look)
@@ -61,8 +84,12 @@ def _courtyard(pose: Pose, length: float, width: float, rng: np.random.Generator
     hole = rectangle(pose, length - 2 * deep, width - 2 * deep)
     outline = Polygon(rectangle(pose, length, width).exterior.coords, [hole.exterior.coords])
     u, v = (length - deep) / 2, (width - deep) / 2
-    wings = (Wing(pose.moved(0, v), length, deep), Wing(pose.moved(0, -v), length, deep),
-             Wing(pose.moved(u, 0, 90), width, deep), Wing(pose.moved(-u, 0, 90), width, deep))
+    wings = (
+        Wing(pose.moved(0, v), length, deep),
+        Wing(pose.moved(0, -v), length, deep),
+        Wing(pose.moved(u, 0, 90), width, deep),
+        Wing(pose.moved(-u, 0, 90), width, deep),
+    )
     return outline, wings
 
 

@@ -67,8 +67,9 @@ class Canvas:
         fine = _FINE if max(right - left, bottom - top) <= _FINE_PX else 2
         origin = np.array([self.col + c0, self.row + r0])
         scale = fine * (1 << _SHIFT)
-        contours = [np.round((ring / self.gsd_m - origin) * scale - (1 << (_SHIFT - 1))).astype(np.int32)
-                    for ring in rings]
+        contours = [
+            np.round((ring / self.gsd_m - origin) * scale - (1 << (_SHIFT - 1))).astype(np.int32) for ring in rings
+        ]
         mask = np.zeros(((r1 - r0) * fine, (c1 - c0) * fine), np.uint8)
         cv2.fillPoly(mask, contours, 255, shift=_SHIFT)
         cv2.polylines(mask, contours, True, 128, shift=_SHIFT)  # fillPoly takes the whole border; half is fair

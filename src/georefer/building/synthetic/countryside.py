@@ -58,8 +58,12 @@ def _strips(shape: Polygon, rng: np.random.Generator) -> list[Polygon]:
 def _field(site: Site, shape: Polygon, heading_deg: float, rng: np.random.Generator) -> None:
     crop = pick(rng, list(CROP_RGB), (4, 3, 3, 1, 2, 1.5, 2))
     colour, rgb = CROP_RGB[crop]
-    attributes = {"crop": crop, "colour": colour, "area_m2": round(shape.area, 1),
-                  "heading_deg": round(heading_deg % 180, 1)}
+    attributes = {
+        "crop": crop,
+        "colour": colour,
+        "area_m2": round(shape.area, 1),
+        "heading_deg": round(heading_deg % 180, 1),
+    }
     pose = Pose(shape.centroid.x, shape.centroid.y, heading_deg)
     site.add("fields", Feature(shape, attributes, Look(shade(rng, rgb, 0.06), form=crop, pose=pose)))
 
@@ -72,10 +76,20 @@ def _farmstead(site: Site, yard: Polygon, rng: np.random.Generator, trees: list[
     if rng.random() < 0.35:
         _glasshouses(site, yard, frame, long, wide, rng)
     for _ in range(18):
-        spot = frame.moved(rng.uniform(-0.42, 0.42) * long, rng.uniform(-0.42, 0.42) * wide,
-                           90 * int(rng.integers(2)) + rng.normal(0, 2))
-        made = building(rng, "barn", spot, rng.uniform(17, 32), rng.uniform(10, 15), form="gable",
-                        material=pick(rng, ["metal", "tile"]))
+        spot = frame.moved(
+            rng.uniform(-0.42, 0.42) * long,
+            rng.uniform(-0.42, 0.42) * wide,
+            90 * int(rng.integers(2)) + rng.normal(0, 2),
+        )
+        made = building(
+            rng,
+            "barn",
+            spot,
+            rng.uniform(17, 32),
+            rng.uniform(10, 15),
+            form="gable",
+            material=pick(rng, ["metal", "tile"]),
+        )
         site.place("buildings", made, yard, 4)
         if sum(yard.contains(f.geometry) for f in site.features["buildings"][-4:]) >= 3:
             break
@@ -105,13 +119,27 @@ def fill_woodland(site: Site, block: Polygon, rng: np.random.Generator, trees: l
     site.pave(block, "forest floor", 1.0)
     frame, long, wide = box_of(block)
     clearing = Pose(*frame.at(rng.uniform(-0.25, 0.25) * long, rng.uniform(-0.2, 0.2) * wide), 0.0)
-    open_ground = Polygon(placed(clearing, [(26 * np.cos(a) * rng.uniform(0.8, 1.2), 22 * np.sin(a))
-                                            for a in np.linspace(0, 2 * np.pi, 14, endpoint=False)]))
+    open_ground = Polygon(
+        placed(
+            clearing,
+            [
+                (26 * np.cos(a) * rng.uniform(0.8, 1.2), 22 * np.sin(a))
+                for a in np.linspace(0, 2 * np.pi, 14, endpoint=False)
+            ],
+        )
+    )
     open_ground = open_ground.intersection(block)
     for part in polygons(open_ground, 200):
         site.pave(part, "meadow", 1.0)
-        cottage = building(rng, pick(rng, ["house", "barn"]), clearing.moved(8, -4, rng.uniform(0, 180)), 13, 9,
-                           material="tile", form="gable")
+        cottage = building(
+            rng,
+            pick(rng, ["house", "barn"]),
+            clearing.moved(8, -4, rng.uniform(0, 180)),
+            13,
+            9,
+            material="tile",
+            form="gable",
+        )
         site.place("buildings", cottage, part, 2)
         pond(site, part, clearing.moved(-10, 4), 8, rng)
     wood = block.difference(open_ground.buffer(-2))

@@ -44,8 +44,12 @@ _VEHICLE_PARTS: dict[str, list[tuple[float, float, float, RGB | None, float]]] =
     "car": [(-0.5, 0.5, 1.0, None, 0.94), (-0.36, 0.24, 0.86, _GLASS, 1.0), (-0.27, 0.1, 0.84, None, 1.1)],
     "van": [(0.24, 0.36, 0.88, _GLASS, 1.0), (-0.48, 0.24, 0.9, None, 1.06)],
     "truck": [(-0.5, 0.32, 1.0, None, 1.05), (0.32, 0.345, 1.0, (60, 60, 62), 1.0), (0.42, 0.46, 0.88, _GLASS, 1.0)],
-    "bus": [(-0.46, 0.46, 0.84, None, 1.08), (0.46, 0.49, 0.84, _GLASS, 1.0), (-0.2, -0.08, 0.5, (150, 152, 154), 1.0),
-            (0.15, 0.27, 0.5, (150, 152, 154), 1.0)],
+    "bus": [
+        (-0.46, 0.46, 0.84, None, 1.08),
+        (0.46, 0.49, 0.84, _GLASS, 1.0),
+        (-0.2, -0.08, 0.5, (150, 152, 154), 1.0),
+        (0.15, 0.27, 0.5, (150, 152, 154), 1.0),
+    ],
 }
 
 
@@ -71,8 +75,9 @@ def paint_tank(canvas: Canvas, thing: Feature, sun: Sun) -> None:
     canvas.blend(patch, np.asarray(look.rgb, np.float32) * light[..., None].astype(np.float32))
     ladder = placed(look.pose, _rect(0.1 * radius, 0.94 * radius, 0.35))
     canvas.fill(ladder, _shaded(look.rgb, 0.78), 0.8)
-    canvas.fill(np.asarray(disc(look.pose.x, look.pose.y, max(0.4, 0.05 * radius)).exterior.coords),
-                _shaded(look.rgb, 0.8), 0.8)
+    canvas.fill(
+        np.asarray(disc(look.pose.x, look.pose.y, max(0.4, 0.05 * radius)).exterior.coords), _shaded(look.rgb, 0.8), 0.8
+    )
 
 
 def paint_plane(canvas: Canvas, thing: Feature, sun: Sun) -> None:
@@ -86,8 +91,16 @@ def paint_plane(canvas: Canvas, thing: Feature, sun: Sun) -> None:
     light = look.form == "propeller"
     half = span / 2 * 0.1
     side = _sunny_side(look.pose, sun)
-    body = [(0.46 * long, -half * 0.5), (0.46 * long, half * 0.5), (0.38 * long, half), (-0.3 * long, half * 0.8),
-            (-0.46 * long, 0.25 * half), (-0.46 * long, -0.25 * half), (-0.3 * long, -half * 0.8), (0.38 * long, -half)]
+    body = [
+        (0.46 * long, -half * 0.5),
+        (0.46 * long, half * 0.5),
+        (0.38 * long, half),
+        (-0.3 * long, half * 0.8),
+        (-0.46 * long, 0.25 * half),
+        (-0.46 * long, -0.25 * half),
+        (-0.3 * long, -half * 0.8),
+        (0.38 * long, -half),
+    ]
     canvas.fill(placed(look.pose, body), _shaded(look.rgb, 1.05))
     dark = [(f, min(r * side, 0.0) * side) for f, r in body]
     canvas.fill(placed(look.pose, dark), _shaded(look.rgb, 0.8), 0.8)
@@ -174,8 +187,14 @@ def _cargo_ship(canvas: Canvas, look: Look) -> None:
     canvas.fill(placed(look.pose, _rect(-0.315 * long, -0.3 * long, 0.8 * half)), _GLASS, 0.9)
 
 
-_SHIP_PARTS = {"motorboat": _motorboat, "sailing boat": _sailing_boat, "fishing boat": _fishing_boat, "ferry": _ferry,
-               "barge": _barge, "cargo ship": _cargo_ship}
+_SHIP_PARTS = {
+    "motorboat": _motorboat,
+    "sailing boat": _sailing_boat,
+    "fishing boat": _fishing_boat,
+    "ferry": _ferry,
+    "barge": _barge,
+    "cargo ship": _cargo_ship,
+}
 
 
 def paint_wake(canvas: Canvas, thing: Feature) -> None:

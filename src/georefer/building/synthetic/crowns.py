@@ -70,12 +70,14 @@ def paint_tree(canvas: Canvas, thing: Feature, stamps: dict[str, list[Crown]]) -
     if top >= bottom or left >= right:
         return
     zoom = 2 * radius / (0.92 * _STAMP_PX)
-    matrix = np.array([[zoom, 0, cx - c0 - 0.5 - zoom * (_STAMP_PX - 1) / 2],
-                       [0, zoom, cy - r0 - 0.5 - zoom * (_STAMP_PX - 1) / 2]])
+    matrix = np.array(
+        [[zoom, 0, cx - c0 - 0.5 - zoom * (_STAMP_PX - 1) / 2], [0, zoom, cy - r0 - 0.5 - zoom * (_STAMP_PX - 1) / 2]]
+    )
     part = (slice(top - r0, bottom - r0), slice(left - c0, right - c0))
     how = cv2.INTER_AREA if zoom < 0.5 else cv2.INTER_LINEAR
-    alpha, light = (cv2.warpAffine(side, matrix, (size, size), flags=how)[part]
-                    for side in (stamp.alpha_SS, stamp.light_SS))
+    alpha, light = (
+        cv2.warpAffine(side, matrix, (size, size), flags=how)[part] for side in (stamp.alpha_SS, stamp.light_SS)
+    )
     view = canvas.pixels_HW3[top:bottom, left:right]
     colour = np.asarray(look.rgb, np.float32) * light[..., None] * np.float32(1.25)
     view += alpha[..., None] * (colour - view)

@@ -17,8 +17,9 @@ _SQUARE_M = 100.0
 _CROWDING = 0.36  # two trunks stand at least this share of their summed crown widths apart
 
 
-def plant(site: Site, saplings: list[Sapling], carriageway: BaseGeometry, water: list[BaseGeometry],
-          rng: np.random.Generator) -> None:
+def plant(
+    site: Site, saplings: list[Sapling], carriageway: BaseGeometry, water: list[BaseGeometry], rng: np.random.Generator
+) -> None:
     """Turn proposed trees into features; crowns keep clear of every countable thing, so truth stays visible."""
     x, y, crown = (np.array([getattr(s, name) for s in saplings], dtype=float) for name in ("x", "y", "crown_m"))
     spots = shapely.points(x, y)
@@ -40,8 +41,11 @@ def plant(site: Site, saplings: list[Sapling], carriageway: BaseGeometry, water:
 def _in_squares(shape: BaseGeometry) -> list[BaseGeometry]:
     """A sprawling shape cut into squares: distance to a small piece is quick, to a net of all roads it is not."""
     west, north, east, south = shape.bounds
-    pieces = [shapely.clip_by_rect(shape, x, y, x + _SQUARE_M, y + _SQUARE_M)
-              for x in np.arange(west, east, _SQUARE_M) for y in np.arange(north, south, _SQUARE_M)]
+    pieces = [
+        shapely.clip_by_rect(shape, x, y, x + _SQUARE_M, y + _SQUARE_M)
+        for x in np.arange(west, east, _SQUARE_M)
+        for y in np.arange(north, south, _SQUARE_M)
+    ]
     return [piece for piece in pieces if not piece.is_empty]
 
 

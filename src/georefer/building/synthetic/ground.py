@@ -43,10 +43,24 @@ MATERIALS: dict[str, Material] = {
 _SLAB_M = 7.5
 _SHALLOW: RGB = (92, 106, 96)
 _DEEPER = np.array([6.0, 4.6, 2.6], np.float32)  # darkening at each of the shore's steps
-_ROWS_M = {"wheat": 1.6, "maize": 1.5, "ploughed soil": 1.1, "rapeseed": 2.2, "vineyard": 2.4, "beet": 1.3,
-           "meadow": 6.0}
-_ROW_STRENGTH = {"wheat": 5.0, "maize": 11.0, "ploughed soil": 8.0, "rapeseed": 6.0, "vineyard": 26.0, "beet": 12.0,
-                 "meadow": 3.0}
+_ROWS_M = {
+    "wheat": 1.6,
+    "maize": 1.5,
+    "ploughed soil": 1.1,
+    "rapeseed": 2.2,
+    "vineyard": 2.4,
+    "beet": 1.3,
+    "meadow": 6.0,
+}
+_ROW_STRENGTH = {
+    "wheat": 5.0,
+    "maize": 11.0,
+    "ploughed soil": 8.0,
+    "rapeseed": 6.0,
+    "vineyard": 26.0,
+    "beet": 12.0,
+    "meadow": 3.0,
+}
 
 
 def whole(canvas: Canvas) -> Patch:
@@ -56,9 +70,12 @@ def whole(canvas: Canvas) -> Patch:
 
 def texture(canvas: Canvas, patch: Patch, material: Material, tone: float = 1.0) -> np.ndarray:
     """The colour of a material over a patch; (H, W, 3)."""
-    light = (material.wide * canvas.smooth(patch, 25.0, 1) + material.mid * canvas.smooth(patch, 4.0, 2)
-             + material.small * canvas.smooth(patch, max(0.8, 2 * canvas.gsd_m), 3)
-             + material.grain * canvas.grain(patch))
+    light = (
+        material.wide * canvas.smooth(patch, 25.0, 1)
+        + material.mid * canvas.smooth(patch, 4.0, 2)
+        + material.small * canvas.smooth(patch, max(0.8, 2 * canvas.gsd_m), 3)
+        + material.grain * canvas.grain(patch)
+    )
     colour = np.asarray(material.rgb, np.float32) * np.float32(tone) + light[..., None]
     if material.rgb[1] >= material.rgb[0] > material.rgb[2] + 12:  # plants also change hue: lush here, dry there
         dry = canvas.smooth(patch, 14.0, 4)[..., None]

@@ -41,8 +41,9 @@ def _arms(harbour: Harbour) -> list[Polygon]:
     """The quays on the three sides of the basin, clear of its edge."""
     far, wide, clear = 200.0, harbour.basin_wide_m / 2 + 9.0, 9.0
     back = rectangle(harbour.pose.moved(-clear - far / 2, 0), far, 2 * wide + 2 * far)
-    sides = [rectangle(harbour.pose.moved(far / 2, side * (wide + far / 2)), far + 2 * clear - 8, far)
-             for side in (-1, 1)]
+    sides = [
+        rectangle(harbour.pose.moved(far / 2, side * (wide + far / 2)), far + 2 * clear - 8, far) for side in (-1, 1)
+    ]
     return [back, *sides]
 
 
@@ -84,8 +85,11 @@ def _berths(site: Site, jetty: Pose, long: float, side: int, basin: Polygon, rng
         length = rng.uniform(short, min(full, 15.5))
         pitch = length / slim + rng.uniform(1.2, 2.6)
         if rng.random() < 0.5:
-            berth = jetty.moved(u + pitch / 2, side * (_PIER_WIDE_M["small"] / 2 + 0.7 + length / 2),
-                                (90 if rng.random() < 0.6 else -90) + rng.normal(0, 1.5))
+            berth = jetty.moved(
+                u + pitch / 2,
+                side * (_PIER_WIDE_M["small"] / 2 + 0.7 + length / 2),
+                (90 if rng.random() < 0.6 else -90) + rng.normal(0, 1.5),
+            )
             site.place("ships", ship(rng, kind, berth, length, "moored"), basin, 0.4)
         u += pitch
 
@@ -104,8 +108,11 @@ def _commercial(
             kind = pick(rng, ["ferry", "barge", "cargo ship", "fishing boat"], (2, 2, 2, 3))
             (short, full), slim, _ = SHIP_M[kind]
             length = rng.uniform(short, full)
-            berth = pier.moved(u + length / 2, side * (_PIER_WIDE_M["large"] / 2 + 0.9 + length / slim / 2),
-                               180 * (rng.random() < 0.5) + rng.normal(0, 0.5))
+            berth = pier.moved(
+                u + length / 2,
+                side * (_PIER_WIDE_M["large"] / 2 + 0.9 + length / slim / 2),
+                180 * (rng.random() < 0.5) + rng.normal(0, 0.5),
+            )
             placed = site.place("ships", ship(rng, kind, berth, length, "moored"), basin, 0.8)
             u += length + 5 if placed else 6
     for v in np.arange(left + 6, right - 20, 24):

@@ -57,9 +57,7 @@ def fill_residential(site: Site, block: Polygon, rng: np.random.Generator, trees
         grow(block, rng, trees, 8.0, (4.0, 7.5), share=0.8)
 
 
-def _deepest(
-    front: Pose, broad: float, depth: float, inner: PreparedGeometry, taken: Occupancy
-) -> float | None:
+def _deepest(front: Pose, broad: float, depth: float, inner: PreparedGeometry, taken: Occupancy) -> float | None:
     """How deep a lot may be from its street front: the full depth, or less where a neighbour comes close."""
     for share in (1.0, 0.88, 0.76, 0.66):
         deep = depth * share
@@ -90,7 +88,13 @@ def _inside(shape: PreparedGeometry, point: tuple[float, float]) -> bool:
 
 
 def _lot(
-    site: Site, block: Polygon, lot: Pose, broad: float, depth: float, style: Suburb, rng: np.random.Generator,
+    site: Site,
+    block: Polygon,
+    lot: Pose,
+    broad: float,
+    depth: float,
+    style: Suburb,
+    rng: np.random.Generator,
     trees: list[Sapling],
 ) -> None:
     """One house with its drive, garden, hedge, sometimes a pool. The street is on the lot's left."""
@@ -103,8 +107,17 @@ def _lot(
     shape = "L-shaped" if wide > 10.5 or rng.random() < 0.08 else "rectangular"
     material = pick(rng, ["tile", "slate", "metal"], (8, 1.6, 0.8))
     form = pick(rng, ["gable", "hip"], (3, 2)) if rng.random() < 0.93 else "flat"
-    house = building(rng, "house", pose, long, wide, material="concrete" if form == "flat" else material, form=form,
-                     storeys=int(rng.integers(1, 3)), shape=shape)
+    house = building(
+        rng,
+        "house",
+        pose,
+        long,
+        wide,
+        material="concrete" if form == "flat" else material,
+        form=form,
+        storeys=int(rng.integers(1, 3)),
+        shape=shape,
+    )
     if not site.place("buildings", house, block, 1.6):
         return
     _drive(site, block, lot, broad, depth, side, setback + rng.uniform(1, 5), rng)
@@ -120,14 +133,21 @@ def _lot(
 
 
 def _drive(
-    site: Site, block: Polygon, lot: Pose, broad: float, depth: float, side: int, length: float,
+    site: Site,
+    block: Polygon,
+    lot: Pose,
+    broad: float,
+    depth: float,
+    side: int,
+    length: float,
     rng: np.random.Generator,
 ) -> None:
     pose = lot.moved(side * (broad / 2 - 2.0), -depth / 2 + length / 2)
     site.pave(rectangle(pose, 3.0, length), pick(rng, ["paving", "gravel", "asphalt"]), rng.uniform(0.9, 1.08))
     if rng.random() < 0.6 and length > 5.2:
-        car = pose.moved(rng.uniform(-0.2, 0.2), length / 2 - 2.7 - rng.uniform(0, length - 5.2),
-                         90 if rng.random() < 0.7 else -90)
+        car = pose.moved(
+            rng.uniform(-0.2, 0.2), length / 2 - 2.7 - rng.uniform(0, length - 5.2), 90 if rng.random() < 0.7 else -90
+        )
         site.place("vehicles", vehicle(rng, "car" if rng.random() < 0.88 else "van", car), block, 0.3)
 
 
@@ -151,9 +171,17 @@ def fill_apartments(site: Site, block: Polygon, rng: np.random.Generator, trees:
     for pose, long, deep in cells(block.buffer(-3.0), rng, (15, 19), (30, 56), 8.0):
         role = rng.random()
         if role < 0.68:
-            slab = building(rng, "apartment block", pose, long - 4, min(deep, rng.uniform(12, 15)),
-                            material="concrete", form="flat", storeys=int(rng.integers(4, 9)),
-                            shape="L-shaped" if rng.random() < 0.1 and deep > 17 else "rectangular")
+            slab = building(
+                rng,
+                "apartment block",
+                pose,
+                long - 4,
+                min(deep, rng.uniform(12, 15)),
+                material="concrete",
+                form="flat",
+                storeys=int(rng.integers(4, 9)),
+                shape="L-shaped" if rng.random() < 0.1 and deep > 17 else "rectangular",
+            )
             site.place("buildings", slab, block, 3.0)
         elif role < 0.9:
             parking_lot(site, pose, long - 3, deep, rng)
@@ -171,14 +199,32 @@ def fill_centre(site: Site, block: Polygon, rng: np.random.Generator, trees: lis
     for pose, long, deep in cells(block.buffer(-1.0), rng, (19, 32), (19, 42), 4.5):
         if not any(disc(pose.x, pose.y, 400).contains(f.geometry) for f in churches) and long > 30:
             site.pave(rectangle(pose, long, deep), "gravel", 1.05)
-            made = building(rng, "church", pose, min(long, 34), min(deep, 22), material="slate", form="gable",
-                            shape="cross-shaped")
+            made = building(
+                rng, "church", pose, min(long, 34), min(deep, 22), material="slate", form="gable", shape="cross-shaped"
+            )
             churches.append(made)
         elif rng.random() < 0.7 and min(long, deep) > 21:
-            made = building(rng, "apartment block", pose, long, deep, material=pick(rng, ["tile", "slate"], (3, 1)),
-                            form="gable", storeys=int(rng.integers(3, 6)), shape="courtyard")
+            made = building(
+                rng,
+                "apartment block",
+                pose,
+                long,
+                deep,
+                material=pick(rng, ["tile", "slate"], (3, 1)),
+                form="gable",
+                storeys=int(rng.integers(3, 6)),
+                shape="courtyard",
+            )
         else:
-            made = building(rng, "apartment block", pose.moved(0, rng.uniform(-3, 3)), long, deep * 0.5, form="hip",
-                            material=pick(rng, ["tile", "slate"], (3, 1)), storeys=int(rng.integers(2, 5)))
+            made = building(
+                rng,
+                "apartment block",
+                pose.moved(0, rng.uniform(-3, 3)),
+                long,
+                deep * 0.5,
+                form="hip",
+                material=pick(rng, ["tile", "slate"], (3, 1)),
+                storeys=int(rng.integers(2, 5)),
+            )
         site.place("buildings", made, block, 2.0)
     grow(block, rng, trees, 14.0, (4.0, 7.0), share=0.6)

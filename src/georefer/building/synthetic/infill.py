@@ -23,13 +23,28 @@ Maker = Callable[[np.random.Generator, Pose], Feature]
 
 
 def _house(rng: np.random.Generator, pose: Pose) -> Feature:
-    return building(rng, "house", pose, rng.uniform(9, 13), rng.uniform(7.5, 9), form="hip", storeys=2,
-                    material=pick(rng, ["tile", "slate"], (3, 1)))
+    return building(
+        rng,
+        "house",
+        pose,
+        rng.uniform(9, 13),
+        rng.uniform(7.5, 9),
+        form="hip",
+        storeys=2,
+        material=pick(rng, ["tile", "slate"], (3, 1)),
+    )
 
 
 def _shed(rng: np.random.Generator, pose: Pose) -> Feature:
-    return building(rng, "warehouse", pose, rng.uniform(14, 24), rng.uniform(9, 14), material="metal",
-                    form=pick(rng, ["gable", "flat"]))
+    return building(
+        rng,
+        "warehouse",
+        pose,
+        rng.uniform(14, 24),
+        rng.uniform(9, 14),
+        material="metal",
+        form=pick(rng, ["gable", "flat"]),
+    )
 
 
 def _tank(rng: np.random.Generator, pose: Pose) -> Feature:
@@ -46,8 +61,10 @@ def _pool(rng: np.random.Generator, pose: Pose) -> Feature:
 
 _MAKERS: dict[str, list[tuple[str, Maker]]] = {
     "residential": [("buildings", _house), ("buildings", _house), ("pools", _pool)],
-    "apartments": [("pools", _pool), ("courts", _court)], "centre": [("buildings", _house)],
-    "industrial": [("buildings", _shed), ("tanks", _tank)], "tank farm": [("tanks", _tank), ("buildings", _shed)],
+    "apartments": [("pools", _pool), ("courts", _court)],
+    "centre": [("buildings", _house)],
+    "industrial": [("buildings", _shed), ("tanks", _tank)],
+    "tank farm": [("tanks", _tank), ("buildings", _shed)],
     "sports": [("courts", _court), ("courts", _court), ("pools", _pool)],
     "school": [("courts", _court), ("buildings", _house)],
 }

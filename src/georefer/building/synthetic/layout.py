@@ -25,9 +25,17 @@ from georefer.building.synthetic.works import fill_industrial, fill_tank_farm
 
 Fill = Callable[[Site, Polygon, np.random.Generator, list[Sapling]], None]
 FILLS: dict[str, Fill] = {
-    "residential": fill_residential, "apartments": fill_apartments, "centre": fill_centre,
-    "industrial": fill_industrial, "tank farm": fill_tank_farm, "airport": fill_airport, "sports": fill_sports,
-    "school": fill_school, "park": fill_park, "farmland": fill_farmland, "woodland": fill_woodland,
+    "residential": fill_residential,
+    "apartments": fill_apartments,
+    "centre": fill_centre,
+    "industrial": fill_industrial,
+    "tank farm": fill_tank_farm,
+    "airport": fill_airport,
+    "sports": fill_sports,
+    "school": fill_school,
+    "park": fill_park,
+    "farmland": fill_farmland,
+    "woodland": fill_woodland,
 }
 USE_NAMES = {"airport": "airport apron", "centre": "town centre", "sports": "sports ground", "school": "school grounds"}
 
@@ -54,8 +62,16 @@ def compose(seed: int, side_m: float) -> Layout:
     plant(site, saplings, net.carriageway, water, rng)
     _clip(site)
     return Layout(
-        seed, side_m, side_m, sun, {layer: tuple(found) for layer, found in site.features.items()},
-        tuple(site.surfaces), tuple(site.markings), net.pavement, net.carriageway, _shores(site),
+        seed,
+        side_m,
+        side_m,
+        sun,
+        {layer: tuple(found) for layer, found in site.features.items()},
+        tuple(site.surfaces),
+        tuple(site.markings),
+        net.pavement,
+        net.carriageway,
+        _shores(site),
     )
 
 
@@ -104,8 +120,9 @@ def _banks(site: Site, net: Network, saplings: list[Sapling], rng: np.random.Gen
         for s in np.arange(0, edge.length, 7.0):
             if rng.random() < 0.4:
                 point = edge.interpolate(s)
-                saplings.append(Sapling(point.x + rng.normal(0, 1.5), point.y + rng.normal(0, 1.5),
-                                        float(rng.uniform(3.5, 7.5))))
+                saplings.append(
+                    Sapling(point.x + rng.normal(0, 1.5), point.y + rng.normal(0, 1.5), float(rng.uniform(3.5, 7.5)))
+                )
 
 
 def _shores(site: Site) -> tuple[BaseGeometry, ...]:

@@ -86,9 +86,17 @@ def fill_school(site: Site, block: Polygon, rng: np.random.Generator, trees: lis
         if schools < 2 or role < 0.35:
             site.pave(rectangle(pose, long, deep), "asphalt", 1.15)
             shape = pick(rng, ["L-shaped", "courtyard", "rectangular"])
-            made = building(rng, "school", pose, long - 6, deep - 6 if shape != "rectangular" else 16,
-                            material=pick(rng, ["concrete", "tile", "metal"]), storeys=int(rng.integers(2, 4)),
-                            form=pick(rng, ["flat", "hip"]), shape=shape)
+            made = building(
+                rng,
+                "school",
+                pose,
+                long - 6,
+                deep - 6 if shape != "rectangular" else 16,
+                material=pick(rng, ["concrete", "tile", "metal"]),
+                storeys=int(rng.integers(2, 4)),
+                form=pick(rng, ["flat", "hip"]),
+                shape=shape,
+            )
             schools += site.place("buildings", made, block, 3)
         elif role < 0.75:
             colour = pick(rng, list(COURT_RGB))
@@ -126,8 +134,10 @@ def pond(site: Site, block: Polygon, pose: Pose, radius_m: float, rng: np.random
     wave = np.ones_like(angle)
     for k in (1, 2, 3, 5):
         wave += rng.uniform(0.03, 0.16) * np.sin(k * angle + rng.uniform(0, 6))
-    points = [pose.at(radius_m * w * np.cos(a) * 1.25, radius_m * w * np.sin(a) * 0.85)
-              for a, w in zip(angle, wave, strict=True)]
+    points = [
+        pose.at(radius_m * w * np.cos(a) * 1.25, radius_m * w * np.sin(a) * 0.85)
+        for a, w in zip(angle, wave, strict=True)
+    ]
     shape = Polygon(points)
     if shape.is_valid and site.free(shape, block, 3.0):
         attributes = {"kind": kind, "area_m2": round(shape.area, 1)}
@@ -136,8 +146,13 @@ def pond(site: Site, block: Polygon, pose: Pose, radius_m: float, rng: np.random
 
 
 def grow(
-    block: Polygon, rng: np.random.Generator, trees: list[Sapling], spacing_m: float, crown_m: tuple[float, float],
-    share: float = 1.0, conifers: float = 0.15,
+    block: Polygon,
+    rng: np.random.Generator,
+    trees: list[Sapling],
+    spacing_m: float,
+    crown_m: tuple[float, float],
+    share: float = 1.0,
+    conifers: float = 0.15,
 ) -> None:
     """Trees on a jittered grid all over a block."""
     west, north, east, south = block.bounds

@@ -91,11 +91,13 @@ def _riverside(world: Polygon, side_m: float, rng: np.random.Generator) -> Netwo
     harbour = _harbour(harbour_x, centre, width, side_m)
     reserve = river.buffer(13.0).union(harbour.land.buffer(4.0)).buffer(9).buffer(-18).buffer(9)
     banks = polygons(world.difference(reserve))
-    roads = [Road(line, "main", 8.0) for line in _lines(reserve.boundary.intersection(world.buffer(-1)))
-             if line.length > 40]
+    roads = [
+        Road(line, "main", 8.0) for line in _lines(reserve.boundary.intersection(world.buffer(-1))) if line.length > 40
+    ]
     avenue_x = side_m * (rng.uniform(0.62, 0.7) if left else rng.uniform(0.3, 0.38))
-    avenue = LineString([(avenue_x + rng.uniform(-40, 40), -MARGIN_M), (avenue_x, side_m * 0.72),
-                         (avenue_x, side_m + MARGIN_M)])
+    avenue = LineString(
+        [(avenue_x + rng.uniform(-40, 40), -MARGIN_M), (avenue_x, side_m * 0.72), (avenue_x, side_m + MARGIN_M)]
+    )
     roads.append(Road(avenue, "avenue", 13.0))
     target = float(np.clip(side_m / 3.9, 150, 270))
     quarters: list[Polygon] = []
@@ -128,7 +130,12 @@ def _harbour(x: float, river: LineString, river_wide_m: float, side_m: float) ->
 
 
 def _divide(
-    shape: Polygon, rng: np.random.Generator, most_long_m: float, most_wide_m: float, kind: str, width_m: float,
+    shape: Polygon,
+    rng: np.random.Generator,
+    most_long_m: float,
+    most_wide_m: float,
+    kind: str,
+    width_m: float,
     jitter_deg: float,
 ) -> tuple[list[Polygon], list[Road]]:
     """Cut land until no piece exceeds the given box; every cut becomes a road."""
@@ -205,13 +212,21 @@ def _room(quarter: Polygon) -> float:
     return min(wide, 260.0) * quarter.area / (long * wide)
 
 
-_STREETS = {"residential": (150.0, 70.0, 6.0), "centre": (95.0, 70.0, 6.5), "apartments": (190.0, 110.0, 6.5),
-            "industrial": (230.0, 130.0, 8.0)}
+_STREETS = {
+    "residential": (150.0, 70.0, 6.0),
+    "centre": (95.0, 70.0, 6.5),
+    "apartments": (190.0, 110.0, 6.5),
+    "industrial": (230.0, 130.0, 8.0),
+}
 
 
 def _with_streets(
-    quarters: list[tuple[Polygon, str]], roads: list[Road], rng: np.random.Generator, river: Polygon | None,
-    harbour: Harbour | None, green: tuple[Polygon, ...],
+    quarters: list[tuple[Polygon, str]],
+    roads: list[Road],
+    rng: np.random.Generator,
+    river: Polygon | None,
+    harbour: Harbour | None,
+    green: tuple[Polygon, ...],
 ) -> Network:
     """Divide quarters into blocks where their use asks for it, then take the roads out of the blocks."""
     pieces: list[tuple[Polygon, str]] = []
@@ -242,6 +257,7 @@ def _rounded(shape: BaseGeometry) -> BaseGeometry:
 
 def _turned(net: Network, side_m: float, angle_deg: float) -> Network:
     """The whole plan turned about the middle, so that the river may flow along any side."""
+
     def turn(shape: BaseGeometry) -> BaseGeometry:
         return rotate(shape, angle_deg, origin=(side_m / 2, side_m / 2))
 
@@ -253,6 +269,9 @@ def _turned(net: Network, side_m: float, angle_deg: float) -> Network:
     return Network(
         tuple(Road(turn(r.line), r.kind, r.width_m, r.surface) for r in net.roads),
         tuple(Block(turn(b.shape), b.use) for b in net.blocks),
-        turn(net.river) if net.river is not None else None, harbour, turn(net.pavement),
-        turn(net.carriageway), tuple(turn(g) for g in net.green),
+        turn(net.river) if net.river is not None else None,
+        harbour,
+        turn(net.pavement),
+        turn(net.carriageway),
+        tuple(turn(g) for g in net.green),
     )

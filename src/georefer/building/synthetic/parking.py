@@ -37,6 +37,7 @@ def _row(site: Site, row: Pose, long_m: float, side: int, fullness: float, rng: 
         if rng.random() > fullness:
             continue
         turn = (90 if rng.random() < 0.75 else -90) * side
-        bay = row.moved(first + (i + 0.5) * BAY_WIDE_M + rng.normal(0, 0.08), rng.normal(0, 0.15),
-                        turn + rng.normal(0, 1.0))
+        bay = row.moved(
+            first + (i + 0.5) * BAY_WIDE_M + rng.normal(0, 0.08), rng.normal(0, 0.15), turn + rng.normal(0, 1.0)
+        )
         site.place("vehicles", vehicle(rng, "car" if rng.random() < 0.92 else "van", bay), site.extent, 0.15)

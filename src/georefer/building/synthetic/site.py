@@ -98,7 +98,10 @@ def box_of(shape: BaseGeometry) -> tuple[Pose, float, float]:
 
 
 def cells(
-    block: BaseGeometry, rng: np.random.Generator, depth_m: tuple[float, float], length_m: tuple[float, float],
+    block: BaseGeometry,
+    rng: np.random.Generator,
+    depth_m: tuple[float, float],
+    length_m: tuple[float, float],
     gap_m: float,
 ) -> Iterator[tuple[Pose, float, float]]:
     """Rows of rectangles that lie in a block, aligned with it: pose (heading along the row), length, depth."""
@@ -107,8 +110,11 @@ def cells(
     inner = prep(block.buffer(0.01))
     frame, long, wide = box_of(block)
     for rows in _rows(wide, depth_m, gap_m):
-        found = [cell for v, room in rows
-                 for cell in _row(frame.moved(-long / 2, v), long, room, rng, depth_m, length_m, gap_m, inner)]
+        found = [
+            cell
+            for v, room in rows
+            for cell in _row(frame.moved(-long / 2, v), long, room, rng, depth_m, length_m, gap_m, inner)
+        ]
         if found:
             yield from found
             return
@@ -125,8 +131,14 @@ def _rows(wide_m: float, depth_m: tuple[float, float], gap_m: float) -> Iterator
 
 
 def _row(
-    start: Pose, long: float, room: float, rng: np.random.Generator, depth_m: tuple[float, float],
-    length_m: tuple[float, float], gap_m: float, inner: PreparedGeometry,
+    start: Pose,
+    long: float,
+    room: float,
+    rng: np.random.Generator,
+    depth_m: tuple[float, float],
+    length_m: tuple[float, float],
+    gap_m: float,
+    inner: PreparedGeometry,
 ) -> Iterator[tuple[Pose, float, float]]:
     deep = max(depth_m[0], room * rng.uniform(0.88, 1.0))
     u = 0.0

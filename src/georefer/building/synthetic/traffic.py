@@ -101,7 +101,9 @@ def _crossings(site: Site, road: Road, part: LineString, rng: np.random.Generato
 
 _LINES: dict[str, list[tuple[float, float, float]]] = {
     "avenue": [(-0.22, 0.13, 0.0), (0.22, 0.13, 0.0), (-3.2, 0.13, 3.0), (3.2, 0.13, 3.0)],
-    "main": [(0.0, 0.14, 3.0)], "street": [], "lane": [],
+    "main": [(0.0, 0.14, 3.0)],
+    "street": [],
+    "lane": [],
 }
 
 
@@ -109,8 +111,12 @@ def road_features(site: Site, roads: tuple[Road, ...]) -> None:
     for road in roads:
         for part in shapely.get_parts(road.line.intersection(site.extent)).tolist():
             if part.geom_type == "LineString" and part.length > 1:
-                attributes = {"kind": road.kind, "width_m": road.width_m, "surface": road.surface,
-                              "length_m": round(part.length, 1)}
+                attributes = {
+                    "kind": road.kind,
+                    "width_m": road.width_m,
+                    "surface": road.surface,
+                    "length_m": round(part.length, 1),
+                }
                 site.add("roads", Feature(part, attributes, Look((0, 0, 0), width_m=road.width_m)))
 
 

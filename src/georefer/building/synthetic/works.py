@@ -32,8 +32,16 @@ def fill_industrial(site: Site, block: Polygon, rng: np.random.Generator, trees:
 def warehouse(site: Site, block: Polygon, pose: Pose, long: float, deep: float, rng: np.random.Generator) -> None:
     shape = "L-shaped" if rng.random() < 0.14 else "rectangular"
     form = pick(rng, ["gable", "flat", "barrel"], (5, 4, 0.6)) if shape == "rectangular" else "flat"
-    made = building(rng, "warehouse", pose, long, deep, material="metal" if rng.random() < 0.85 else "concrete",
-                    form=form, shape=shape)
+    made = building(
+        rng,
+        "warehouse",
+        pose,
+        long,
+        deep,
+        material="metal" if rng.random() < 0.85 else "concrete",
+        form=form,
+        shape=shape,
+    )
     site.place("buildings", made, block, 3.0)
 
 
@@ -84,5 +92,3 @@ def silo_row(site: Site, block: Polygon, pose: Pose, count: int, rng: np.random.
         x, y = pose.at((i - count / 2) * (size + 1.5), 0)
         if block.contains(disc(x, y, size)):
             site.place("tanks", tank(rng, x, y, size), block, 1.0)
-
-
