@@ -46,7 +46,7 @@ class JsonLines:
         """All whole lines; a cut last line (the process died while writing) is left out."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text().split("\n")
+        lines = self.path.read_text(encoding="utf-8").split("\n")
         # what follows the last line feed was cut off
         return [json.loads(line) for line in lines[:-1] if line]
 
@@ -61,7 +61,7 @@ class JsonLines:
                 file.truncate(whole)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
-        with self.path.open("a") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
@@ -81,7 +81,9 @@ def written_beside(path: Path | str) -> Iterator[Path]:
 def write_json(path: Path | str, value: Any) -> None:
     """JSON with a stable layout, whole or absent; NaN becomes null, which JSON can hold."""
     with written_beside(path) as partial:
-        partial.write_text(json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str) + "\n")
+        partial.write_text(
+            json.dumps(_finite(value), indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8"
+        )
 
 
 def versions() -> dict[str, str]:

@@ -114,6 +114,21 @@ def test_attention_starts_at_the_set_scale(tiny):
         assert torch.allclose(weight**2 * len(weight) ** 0.5, torch.full_like(weight, SMALL.attention_scale))
 
 
+def test_near_numbers_and_places_start_alike():
+    """Likeness falls with distance; without the setting neighbours are strangers."""
+    settings = TinySettings(numbers=64, image_size=64, text_layers=1)
+    for smooth in (True, False):
+        made = create_tiny(replace(settings, smooth_start=smooth), TEXTS)
+        numbers_ND = made.model.get_input_embeddings().weight[number_ids(made.tokenizer, 64)].detach()
+        places_GGD = made.model.model.vision_tower.position_ND.detach().view(4, 4, -1)
+        like = torch.nn.functional.cosine_similarity
+        near, middle, far = (like(numbers_ND[:-by], numbers_ND[by:]).mean() for by in (1, 6, 32))
+        assert (near > middle + 0.2 > far + 0.3) == smooth
+        beside = like(places_GGD[:, 1], places_GGD[:, 2]).mean()
+        across = like(places_GGD[0, 0], places_GGD[3, 3], dim=0)
+        assert (beside > across + 0.3) == smooth
+
+
 def test_embeddings_are_tied(tiny):
     assert tiny.model.lm_head.weight is tiny.model.get_input_embeddings().weight
 

@@ -35,14 +35,14 @@ def write_inspection(dataset: Dataset, split: str, scenes: int, out: Path | str)
     wanted = set(np.linspace(0, total - 1, min(scenes, total)).astype(int).tolist())
     shown = [_card(s, asked.get(s.id, [])) for i, s in enumerate(dataset.scenes(split)) if i in wanted]
     template = jinja2.Environment(autoescape=True).from_string(
-        files("georefer.evaluation").joinpath("inspect.html").read_text()
+        files("georefer.evaluation").joinpath("inspect.html").read_text(encoding="utf-8")
     )
     page = template.render(
         folder=str(dataset.folder), split=split, total=total, scenes=shown, counts=dataset.manifest.get("counts", {}),
         features=dataset.manifest.get("features", {}), labels=dataset.manifest.get("labels", []),
     )  # fmt: skip
     with written_beside(out) as partial:
-        partial.write_text(page)
+        partial.write_text(page, encoding="utf-8")
     return Path(out)
 
 

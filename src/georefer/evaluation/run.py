@@ -74,7 +74,7 @@ def read_run(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder} has no run.json, so it holds no answers; run 'georefer evaluate' into it first")
     try:
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in IDENTITY if key not in run]
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); evaluate again into another folder") from error

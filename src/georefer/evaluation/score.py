@@ -129,7 +129,7 @@ def read_scores(folder: Path | str) -> Scores:
     if not path.is_file():
         raise InputError(f"{folder} has no scores.json; score its answers first with 'georefer score'")
     try:
-        return _to_scores(json.loads(path.read_text()))
+        return _to_scores(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error!r}); score the answers again with 'georefer score'") from error
 

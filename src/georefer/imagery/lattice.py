@@ -210,9 +210,9 @@ def _place(header: _Header, first: _Header, count: int) -> tuple[int, int, int, 
             "georeference the files or give one alone"
         )
     corners = [(0, 0), (header.width, 0), (0, header.height), (header.width, header.height)]
-    to_first = ~first.transform * header.transform
-    x0, y0 = (round(v) for v in to_first * (0, 0))
-    misfit = max(np.hypot(*np.subtract(to_first * (x, y), (x0 + x, y0 + y))) for x, y in corners)
+    to_first = ~first.transform @ header.transform
+    x0, y0 = (round(v) for v in to_first @ (0, 0))
+    misfit = max(np.hypot(*np.subtract(to_first @ (x, y), (x0 + x, y0 + y))) for x, y in corners)
     if misfit > TOLERANCE_PX:
         raise RasterError(
             f"{header.path} lies {misfit:.2f} pixels off the lattice of {first.path} where at most {TOLERANCE_PX} "
@@ -224,7 +224,7 @@ def _place(header: _Header, first: _Header, count: int) -> tuple[int, int, int, 
 def _grid(first: _Header, left: int, top: int, width: int, height: int) -> GeoGrid:
     if first.crs is None:
         return GeoGrid.none(width, height)
-    return GeoGrid(first.crs, first.transform * Affine.translation(left, top), width, height)
+    return GeoGrid(first.crs, first.transform @ Affine.translation(left, top), width, height)
 
 
 def _name(crs: CRS | None) -> str:

@@ -117,7 +117,7 @@ def open_dataset(folder: Path | str) -> Dataset:
             f"{folder} has no manifest.json, so it is no finished dataset; build it (again) with 'georefer build'"
         )
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
         version, files = manifest["format"], manifest["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is damaged ({error!r}); build the dataset again") from error
@@ -166,9 +166,9 @@ class DatasetWriter:
 
     def finish(self, card: str, **manifest: Any) -> Dataset:
         """Writes the card, then the manifest, then moves the folder to its final place."""
-        (self.partial / "README.md").write_text(card)
+        (self.partial / "README.md").write_text(card, encoding="utf-8")
         content = {"format": FORMAT, "splits": self._splits, **manifest, "files": self._files}
-        (self.partial / "manifest.json").write_text(json.dumps(content, indent=1, default=str))
+        (self.partial / "manifest.json").write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.partial.rename(self.folder)
