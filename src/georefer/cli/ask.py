@@ -7,6 +7,8 @@ from pathlib import Path
 
 from georefer.cli.options import add_model
 
+MAX_SIDE_PX = 2048
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
@@ -20,15 +22,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from georefer.geometry import Window
     from georefer.imagery.raster import open_imagery
     from georefer.inference.ask import ask
     from georefer.models import load_model
 
     model = load_model(options.model)
     with open_imagery(options.image) as imagery:
-        image_HW3 = imagery.read(Window(0, 0, imagery.grid.width, imagery.grid.height)).image_HW3
-        answer = ask(model, image_HW3, _prompt(options), imagery.grid)
+        # a model sees one small picture anyway; for every corner of a large raster there is `sweep`
+        image_HW3 = imagery.overview(MAX_SIDE_PX).image_HW3
+        height, width = image_HW3.shape[:2]
+        answer = ask(model, image_HW3, _prompt(options), imagery.grid.resize(width, height))
     print(f"{answer.prompt}  ->  {answer.text}")
     lonlat = answer.lonlat_boxes()
     for i, box in enumerate(answer.reading.objects.hbb_N4):
