@@ -93,12 +93,24 @@ def save_tiny(tiny: Tiny, folder: Path) -> None:
 
 
 def load_tiny(folder: Path) -> Tiny:
-    """Read what `save_tiny` wrote, in evaluation mode."""
+    """Read what `save_tiny` wrote, in evaluation mode.
+
+    ValueError where the files do not belong together: transformers would only warn and fill up at random.
+    """
     written = json.loads((folder / SETTINGS_FILE).read_text())
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
     settings = TinySettings(**fields)
-    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    model, found = LlavaForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if found[kind]:
+            raise ValueError(
+                f"config.json and model.safetensors disagree: {kind.replace('_', ' ')} {sorted(map(str, found[kind]))[:3]}"
+            )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    if len(tokenizer) != model.config.text_config.vocab_size:
+        raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.text_config.vocab_size}")
     return Tiny(model.eval(), tokenizer, settings)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from georefer.dialects import DIALECTS, Dialect
 from georefer.errors import CheckpointError
 from georefer.geometry import Frame
@@ -48,7 +50,7 @@ def open_tiny(name: str | Path) -> Tiny:
         )
     try:
         return load_tiny(folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder} does not load as a tiny model ({_first_line(error)}); its files belong together, train or "
             "copy it again"
