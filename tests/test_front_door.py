@@ -19,5 +19,5 @@ def test_the_names_are_these():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(AttributeError, match="georefer has no 'buidl'; it has: .*build"):
+    with pytest.raises(AttributeError, match=r"georefer has no 'buidl'; it has: .*build"):
         georefer.buidl  # noqa: B018

@@ -90,9 +90,8 @@ def test_a_made_up_area(tmp_path, capsys):
     assert main(["demo", str(recipes), str(tmp_path / "out")]) == 0
     assert main(["score", str(tmp_path / "out" / "evaluation")]) == 0
     assert main(["inspect", str(tmp_path / "out" / "dataset"), "--scenes", "2"]) == 0
-    assert main(
-        ["ask", str(tmp_path / "out" / "train" / "model"), str(tmp_path / "out" / "area" / "image.tif"), "--find", "building"]
-    ) == 0  # fmt: skip
+    model, image = tmp_path / "out" / "train" / "model", tmp_path / "out" / "area" / "image.tif"
+    assert main(["ask", str(model), str(image), "--find", "building"]) == 0
 
 
 @pytest.mark.shared

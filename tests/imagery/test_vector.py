@@ -143,3 +143,9 @@ def test_layers_with_their_own_crs(shared_data):
     baker = shared_data / "nrcan-aerial" / "new-brunswick"
     grid = open_imagery(sorted(baker.glob("*.tif"))[0]).grid
     assert len(read_layer(baker / "BakerLake_2017_clipped.gpkg", grid=grid).frame) > 0
+
+
+def test_a_layer_without_features_is_read_as_none(tmp_path):
+    path = tmp_path / "none.gpkg"
+    geopandas.GeoDataFrame({"id": []}, geometry=[], crs="EPSG:2154").to_file(path, geometry_type="Polygon")
+    assert read_layer(path, grid=GRID).counts() == {"read": 0, "empty": 0, "repaired": 0, "outside": 0, "kept": 0}

@@ -109,6 +109,8 @@ def _read_one(settings: LayerSettings, grid: GeoGrid, prefix: str) -> tuple[Obje
     read = read_layer(settings.path, layer=settings.layer, grid=grid, crs=settings.crs)
     table = read.frame
     where = f"layer '{settings.layer or settings.path.stem}' of {settings.path}"
+    if not len(table):
+        return Objects.none(), {**read.counts(), "without a known label": 0, "used": 0}
     labels, known_N = _labels(table, settings, where)
     _require(table, settings.attributes, where)
     shapes_N = grid.geometry_to_pixel(np.asarray(table.geometry.values, dtype=object)[known_N])

@@ -68,6 +68,7 @@ def read_layer(path: str | Path, *, layer: str | None = None, grid: GeoGrid, crs
     `layer` may be left out where the file has one; `crs` says what the coordinates are where the file does
     not. Only the image's surroundings are read. Features are kept whole, also where they run over the edge.
     VectorError says what is wrong with the layer, and never comes for single bad features, which are counted.
+    A layer without any feature is no error: there may be no ship in this harbour.
     """
     if grid.crs is None:
         raise VectorError(
@@ -80,7 +81,7 @@ def read_layer(path: str | Path, *, layer: str | None = None, grid: GeoGrid, crs
     frame, mended = _flat_and_valid(frame)
     frame = _reprojected(frame.set_crs(source.crs, allow_override=True), grid.crs, source.path)
     kept = frame[shapely.intersects(frame.geometry.values, grid.footprint)]
-    if not len(kept):
+    if len(source.fids_N) and not len(kept):
         raise VectorError(_apart(source, grid))
     empty_N = ~source.has_shape_N & ~np.isin(source.fids_N, kept.index)
     count, empty = len(empty_N), int(empty_N.sum()) + int(frame.geometry.is_empty.sum())
@@ -107,7 +108,7 @@ def _describe(path: Path, layer: str | None, crs: str | None) -> _Source:
         raise _unreadable(path, error) from error
     where = f"layer '{name}' of {path}"
     source = _Source(path, name, _crs(info["crs"] or crs, where), fids_N, bounds_4N.T)
-    if not source.has_shape_N.any():
+    if len(fids_N) and not source.has_shape_N.any():
         raise VectorError(
             f"{where} holds {len(fids_N)} features, none of them with a geometry, where shapes are expected; "
             "export the layer again"

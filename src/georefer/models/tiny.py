@@ -100,14 +100,14 @@ def load_tiny(folder: Path) -> Tiny:
     written = json.loads((folder / SETTINGS_FILE).read_text())
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
     settings = TinySettings(**fields)
-    model, found = LlavaForConditionalGeneration.from_pretrained(
+    loaded: Any = LlavaForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
     )
+    model, found = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[kind]:
-            raise ValueError(
-                f"config.json and model.safetensors disagree: {kind.replace('_', ' ')} {sorted(map(str, found[kind]))[:3]}"
-            )
+            named = ", ".join(sorted(map(str, found[kind]))[:3])
+            raise ValueError(f"config.json and model.safetensors disagree, {kind.replace('_', ' ')}: {named}")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     if len(tokenizer) != model.config.text_config.vocab_size:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.text_config.vocab_size}")

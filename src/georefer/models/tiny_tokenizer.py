@@ -53,7 +53,9 @@ def build_tokenizer(texts: Iterable[str], numbers: int = 128, max_words: int = 2
 
 def number_ids(tokenizer: PreTrainedTokenizerFast, numbers: int) -> list[int]:
     """Token id of each integer 0..`numbers`, in order."""
-    return [tokenizer.convert_tokens_to_ids(str(number)) for number in range(numbers + 1)]
+    ids = tokenizer.convert_tokens_to_ids([str(number) for number in range(numbers + 1)])
+    assert isinstance(ids, list)
+    return ids
 
 
 def text_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -69,8 +71,9 @@ def word_ids(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> list[i
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
     """Ids of a question up to and with the marker after which the model answers; the image prefix is not in it."""
-    user, assistant = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
-    return [user, *text_ids(tokenizer, prompt), assistant]
+    markers = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
+    assert isinstance(markers, list)
+    return [markers[0], *text_ids(tokenizer, prompt), markers[1]]
 
 
 def encode_segment(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> tuple[list[int], list[bool]]:

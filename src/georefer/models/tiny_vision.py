@@ -43,7 +43,7 @@ class TinyVision(PreTrainedModel):
     config_class = TinyVisionConfig
     base_model_prefix = "vision"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities: str | list[str] = "image"
     _supports_sdpa = True
 
     def __init__(self, config: TinyVisionConfig):
