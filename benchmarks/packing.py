@@ -14,7 +14,7 @@ import torch
 from georefer.models.tiny import TinySettings, create_tiny, encode_segment, image_prefix, images_to_pixels
 from georefer.training.packing import Segment, forward_packed, pack, packed_loss
 
-IMAGES, REPEATS = 4, 5
+IMAGES, REPEATS = 4, 3
 QUESTION, ANSWER = "Where is the red roofed building?", "[12, 40, 60, 88]"
 
 
