@@ -91,7 +91,8 @@ def test_a_made_up_area(tmp_path, capsys):
     assert main(["score", str(tmp_path / "out" / "evaluation")]) == 0
     assert main(["inspect", str(tmp_path / "out" / "dataset"), "--scenes", "2"]) == 0
     model, image = tmp_path / "out" / "train" / "model", tmp_path / "out" / "area" / "image.tif"
-    assert main(["ask", str(model), str(image), "--find", "building"]) == 0
+    assert main(["ask", str(model), str(image), "--find", "building", "--window", "100", "100", "256", "256"]) == 0
+    assert main(["ask", str(model), str(image), "--find", "building", "--window", "1000", "0", "256", "256"]) == 2
 
 
 @pytest.mark.shared

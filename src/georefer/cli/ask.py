@@ -13,6 +13,10 @@ MAX_SIDE_PX = 2048
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("image", type=Path, help="an image; a raster with georeference gives answers on the map")
+    parser.add_argument(
+        "--window", type=int, nargs=4, metavar=("X", "Y", "WIDTH", "HEIGHT"),
+        help="ask only this part, in pixels of the image; a model sees the whole of what it is shown at its own size",
+    )  # fmt: skip
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--find", metavar="CLASS", help="every object of a class")
     what.add_argument("--where", metavar="EXPRESSION", help="the one object meant, such as 'the red roofed building'")
@@ -28,10 +32,8 @@ def run(options: argparse.Namespace) -> int:
 
     model = load_model(options.model)
     with open_imagery(options.image) as imagery:
-        # a model sees one small picture anyway; for every corner of a large raster there is `sweep`
-        image_HW3 = imagery.overview(MAX_SIDE_PX).image_HW3
-        height, width = image_HW3.shape[:2]
-        answer = ask(model, image_HW3, _prompt(options), imagery.grid.resize(width, height))
+        image_HW3, grid = _shown(imagery, options.window)
+        answer = ask(model, image_HW3, _prompt(options), grid)
     print(f"{answer.prompt}  ->  {answer.text}")
     lonlat = answer.lonlat_boxes()
     for i, box in enumerate(answer.reading.objects.hbb_N4):
@@ -42,6 +44,24 @@ def run(options: argparse.Namespace) -> int:
     if options.png:
         _draw(options.png, image_HW3, answer)
     return 0
+
+
+def _shown(imagery, window: list[int] | None):
+    """The picture asked about and its grid, at most `MAX_SIDE_PX` a side: large rasters are for `sweep`."""
+    from georefer.errors import InputError
+    from georefer.geometry import Window
+
+    grid = imagery.grid
+    part = Window(0, 0, grid.width, grid.height) if window is None else Window(*window)
+    x1, y1, x2, y2 = part.box
+    if not (0 <= x1 < x2 <= grid.width and 0 <= y1 < y2 <= grid.height):
+        raise InputError(
+            f"the window {x1} {y1} {part.width} {part.height} was found where one inside the image of "
+            f"{grid.width} x {grid.height} pixels is expected; choose another"
+        )
+    shrink = max(1.0, max(part.width, part.height) / MAX_SIDE_PX)
+    size = max(1, round(part.width / shrink)), max(1, round(part.height / shrink))
+    return imagery.read(part, size).image_HW3, grid.crop(part).resize(*size)
 
 
 def _prompt(options: argparse.Namespace) -> str:

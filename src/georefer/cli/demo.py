@@ -128,12 +128,14 @@ class Story:
     def next_steps(self, model: Path, dataset) -> str:
         """What to look at, and commands that run as they stand."""
         image = next(iter(dataset.manifest["recipe"]["imagery"]))
-        label = dataset.manifest["labels"][0]
+        scene = next(s for s in dataset.scenes("test") if len(s.objects))
+        x1, y1, x2, y2 = scene.provenance["window_px"]
+        label = scene.objects.labels_N[0]
         return (
             f"look at    {self.out}/evaluation/report.html (worst and best cases), {self.out}/map/overlay.png\n"
             f"open       {self.out}/map/found.gpkg in QGIS over {image}\n"
             f"try next   georefer inspect {dataset.folder}\n"
-            f"           georefer ask {model} IMAGE --find '{label}' --png answer.png\n"
+            f"           georefer ask {model} {image} --window {x1} {y1} {x2 - x1} {y2 - y1} --find '{label}'\n"
             f"your own   copy {self.recipes}, name your imagery and layers in build.toml, then  georefer demo COPY OUT"
         )
 

@@ -7,7 +7,8 @@ go the very same way as for a model of seven billion. Importing this module regi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast, Qwen3Config
+from transformers.utils import logging
 
 from georefer.models.tiny_tokenizer import (
     IMAGE,
@@ -87,7 +89,8 @@ def create_tiny(settings: TinySettings, texts: Iterable[str]) -> Tiny:
 
 def save_tiny(tiny: Tiny, folder: Path) -> None:
     """Write weights, configuration, tokenizer and settings; `load_tiny` gives back bit-identical values."""
-    tiny.model.save_pretrained(folder)
+    with _quiet():
+        tiny.model.save_pretrained(folder)
     tiny.tokenizer.save_pretrained(folder)
     (folder / SETTINGS_FILE).write_text(json.dumps(asdict(tiny.settings), indent=2) + "\n")
 
@@ -100,9 +103,10 @@ def load_tiny(folder: Path) -> Tiny:
     written = json.loads((folder / SETTINGS_FILE).read_text())
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
     settings = TinySettings(**fields)
-    loaded: Any = LlavaForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    with _quiet():
+        loaded: Any = LlavaForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     model, found = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[kind]:
@@ -112,6 +116,18 @@ def load_tiny(folder: Path) -> Tiny:
     if len(tokenizer) != model.config.text_config.vocab_size:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.text_config.vocab_size}")
     return Tiny(model.eval(), tokenizer, settings)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of transformers: a megabyte is there before anybody could read them."""
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def image_prefix(tiny: Tiny) -> list[int]:

@@ -19,13 +19,6 @@ SPECIAL_TOKENS = (PAD, EOS, IMAGE, USER, ASSISTANT)
 # separator ", " is one piece, words and punctuation keep the one space before them, other white space is bytes.
 _PIECES = r"\p{N}+|, | ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s"
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<' + message['role'] + '>' if message['role'] == 'user' }}"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
-    "{% endif %}{{ '<eos>' if message['role'] == 'assistant' else '<assistant>' }}{% endfor %}"
-)
-
 
 def build_tokenizer(texts: Iterable[str], numbers: int = 128, max_words: int = 2000) -> PreTrainedTokenizerFast:
     """Tokenizer with every integer 0..`numbers` as one token, and the `max_words` most frequent pieces of `texts`.
