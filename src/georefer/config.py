@@ -23,7 +23,7 @@ Settings = TypeVar("Settings")
 
 
 def load_settings(
-    cls: type[Settings], path: Path | str | None, overrides: Iterable[str] = (), base: Path | None = None
+    cls: type[Settings], path: Path | str | None, overrides: Iterable[str] = (), base: Path | str | None = None
 ) -> Settings:
     """Settings of class `cls` from a TOML file (or defaults alone), with overrides on top.
 
@@ -33,7 +33,8 @@ def load_settings(
     """
     path = None if path is None else Path(path)
     values = _read_toml(path) if path else {}
-    return _fill(cls, _merged(values, overrides), str(path or "settings"), base or (path.parent if path else None))
+    start = Path(base) if base is not None else path.parent if path else None
+    return _fill(cls, _merged(values, overrides), str(path or "settings"), start)
 
 
 def to_plain(settings: Any) -> Any:

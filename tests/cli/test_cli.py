@@ -198,3 +198,12 @@ def test_verbs_have_a_file_each():
 
     files = {p.stem for p in pathlib.Path(cli.__file__).parent.glob("*.py")} - {"__init__", "options"}
     assert files == set(VERBS)
+
+
+@pytest.mark.parametrize("arguments", [["sft", "x.toml", "out"], ["ask", "m", "i.png", "--find", "x"]])
+def test_without_the_extra_its_name_is_said(arguments, monkeypatch, capsys):
+    import georefer.models
+
+    monkeypatch.setattr(georefer.models, "find_spec", lambda name: None)
+    assert main(arguments) == 2
+    assert "pip install 'georefer[models]'" in capsys.readouterr().err

@@ -44,8 +44,10 @@ class Story:
     out: Path
 
     def tell(self) -> int:
+        from georefer.models import require_models
         from georefer.runlog import say
 
+        require_models("the demo")
         started = time.monotonic()
         clock = _Clock(started)
         say(f"[1/5] area       {clock}")

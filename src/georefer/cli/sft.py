@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from georefer.models import require_models
+
+    require_models("fine-tuning")
     from georefer.training.sft import SftSettings, sft
 
     settings = settings_of(SftSettings, options)
