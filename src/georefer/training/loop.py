@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -187,7 +188,7 @@ class _State:
         try:
             values = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
             tensors = load_file(self.folder / "state.safetensors")
-        except Exception as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise CheckpointError(
                 f"{self.folder} is damaged ({error}); remove the run folder and train again"
             ) from error
