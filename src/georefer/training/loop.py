@@ -67,7 +67,8 @@ def train(
     """Minimises `step(progress)["loss"]` over the parameters of `modules`, and returns where it ended.
 
     A step draws all its randomness from (seed, step), so the state holds weights, optimiser moments and the
-    step number alone, and a resumed run equals an uninterrupted one bitwise (unless `max_minutes` ends it).
+    step number alone, and a resumed run equals an uninterrupted one bitwise, unless `max_minutes` ends it or the
+    sums themselves differ: on several threads two uninterrupted runs already part in the fifth digit.
     The state lies in `folder`/state; it is refused where `identity` (data and settings) differs.
     """
     names, parameters = _trainable(modules)
