@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from georefer.runlog import JsonLines, versions, write_json, written_beside
+from georefer.runlog import JsonLines, swap_folder, versions, write_json, written_beside
 
 
 def test_a_cut_last_line_is_left_out_and_removed(tmp_path):
@@ -35,3 +35,24 @@ def test_json_holds_no_nan(tmp_path):
 
 def test_versions_name_this_package():
     assert "georefer" in versions()
+
+
+def test_a_folder_is_swapped_and_never_missing(tmp_path, monkeypatch):
+    new, final = tmp_path / "new", tmp_path / "final"
+    for folder, text in ((new, "new"), (final, "old")):
+        folder.mkdir()
+        (folder / "x").write_text(text)
+    rename = type(new).rename
+
+    def dies(self, target):
+        if self == new:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(type(new), "rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        swap_folder(new, final)
+    assert (tmp_path / "final.old" / "x").read_text() == "old"
+    monkeypatch.undo()
+    swap_folder(new, final)
+    assert (final / "x").read_text() == "new"

@@ -30,6 +30,7 @@ from pyproj import CRS
 
 from georefer.errors import DatasetError
 from georefer.geometry import GeoGrid, Objects
+from georefer.runlog import swap_folder
 from georefer.scenes.schema import Question, Scene
 
 FORMAT = 1
@@ -169,9 +170,7 @@ class DatasetWriter:
         (self.partial / "README.md").write_text(card, encoding="utf-8")
         content = {"format": FORMAT, "splits": self._splits, **manifest, "files": self._files}
         (self.partial / "manifest.json").write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        self.partial.rename(self.folder)
+        swap_folder(self.partial, self.folder)
         return open_dataset(self.folder)
 
     def _table(self, stem: str, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> int:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from georefer.errors import CheckpointError
-from georefer.runlog import JsonLines, progress
+from georefer.runlog import JsonLines, progress, swap_folder
 from georefer.training.muon import Muon, parameter_groups
 
 StepLosses = Mapping[str, Tensor]
@@ -172,12 +172,7 @@ class _State:
         save_file(self._tensors(), partial / "state.safetensors")
         values = {"step": at.step, "minutes": at.minutes, "identity": self.identity}
         (partial / "state.json").write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")
-        old = self.folder.with_name("state.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self.folder.exists():
-            self.folder.rename(old)
-        partial.rename(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
+        swap_folder(partial, self.folder)
 
     def load(self) -> tuple[int, float]:
         """Step and minutes to go on from: zero where there is no state yet."""

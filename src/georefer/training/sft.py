@@ -26,7 +26,7 @@ from georefer.models.tiny import (
     word_ids,
 )
 from georefer.models.tiny_model import TinyModel, open_tiny
-from georefer.runlog import say, versions, write_json
+from georefer.runlog import say, swap_folder, versions, write_json
 from georefer.scenes import Dataset, Question, Scene, open_dataset
 from georefer.tasks import TASKS, Turn, render
 from georefer.training.alignment import AlignmentSlots, AlignmentTargets, alignment_loss, alignment_targets
@@ -214,6 +214,5 @@ def _save(out: Path, tiny: Tiny, settings: SftSettings, datasets: Sequence[Datas
         "versions": versions(),
     }
     write_json(partial / "training.json", record)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    swap_folder(partial, final)
     return final
