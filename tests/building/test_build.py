@@ -6,6 +6,7 @@ import pandas
 import pytest
 import shapely
 from tests.data.area import COLOURS, make_area, small_recipe
+from tests.data.dialects import BOXED
 
 from georefer.building.build import AskSettings, build
 from georefer.building.targets import LayerSettings, TargetSettings
@@ -63,7 +64,7 @@ def test_every_gold_answer_scores_full(dataset):
     assert {q.task for q in asked} == set(TASKS)
     for question in asked:
         task, scene = TASKS[question.task], scenes[question.scene_id]
-        for dialect in DIALECTS.values():
+        for dialect in map(DIALECTS.get, BOXED):
             text = task.answer(question, scene, dialect, frame)
             row = task.score(dialect.read(text, frame), question, scene)
             top, bottom = next(iter(task.measures.values())).terms([row])

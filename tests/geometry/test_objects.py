@@ -103,3 +103,24 @@ def test_minimum_area_rectangles_equal_the_reference(golden):
             assert box.length * box.width == pytest.approx(row["area"], rel=1e-9), row["id"]
             checked += 1
     assert checked > 400
+
+
+def test_shapes_become_other_kinds():
+    bow = shapely.Polygon([(0, 0), (30, 0), (30, 30), (20, 30), (20, 10), (10, 10), (10, 30), (0, 30)])
+    shapes = Objects.of([bow, shapely.box(1, 1, 3.4, 3.6)], ["arch", "box"], kind=["polygon", "hbb"])
+    points = shapes.to_point()
+    assert list(points.kinds_N) == ["point", "point"]
+    assert shapely.contains(shapes.geometries_N, points.geometries_N).all()  # an arch's centroid is outside it
+    masks = shapes.to_mask(40, 40)
+    assert list(masks.kinds_N) == ["mask", "mask"]
+    assert [g.bounds for g in masks.geometries_N] == [(0, 0, 30, 30), (1, 1, 3, 4)]  # pixels with centres inside
+    assert list(shapes.to_polygon().kinds_N) == ["polygon", "polygon"]
+    with pytest.raises(ValueError, match="point objects have no area"):
+        points.to_polygon()
+    assert len(Objects.none().to_mask(5, 5)) == len(Objects.none().to_point()) == 0
+
+
+def test_a_box_without_width_keeps_its_corners():
+    flat = OBB(5, 5, 8, 0, 30).to_polygon()
+    assert len(shapely.get_coordinates(flat)) == 5
+    assert OBB.from_polygon(flat).length == pytest.approx(8)

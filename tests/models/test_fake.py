@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.data.dialects import BOXED
 
 from georefer.dialects import DIALECTS
 from georefer.geometry import Objects, shape_iou
@@ -21,12 +22,12 @@ def read(model, text):
     return model.dialect.read(text, model.frame_for((400, 200)))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("dialect", BOXED)
 def test_without_dials_it_says_the_truth_in_any_dialect(dialect):
     model = replace(MODEL, dialect=DIALECTS[dialect])
     boxes, word, unknown = model.generate([Ask(IMAGE, "?", "boxes"), Ask(IMAGE, "?", "word"), Ask(IMAGE, "?")])
-    iou_PT = shape_iou(read(model, boxes).objects.geometries_N, BOXES.geometries_N, as_boxes=True)
-    assert np.diag(iou_PT).min() > 0.97
+    iou_PT = shape_iou(read(model, boxes).areas.geometries_N, BOXES.geometries_N, as_boxes=True)
+    assert np.diag(iou_PT).min() > 0.94  # families that floor are up to a number, 0.4 px, off
     assert word == "yes"
     assert read(model, unknown).says_none
 

@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "sweep": "a whole raster to a map layer of what was found",
     "evaluate": "ask a model a dataset's held-out questions; scores, blind scores, report",
     "score": "score kept answers again, without a model",
+    "dialects": "how each family of models says geometry; try one out",
     "demo": "the whole story of a recipe folder: synth, build, sft, evaluate, sweep",
     "doctor": "check this installation",
 }

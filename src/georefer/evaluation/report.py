@@ -12,11 +12,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from georefer.dialects import DIALECTS
 from georefer.errors import InputError
 from georefer.evaluation import summary
 from georefer.evaluation.gallery import PREDICTION, TRUTH, Case, choose, make_case, rows_by_task
 from georefer.evaluation.run import BLIND, difference
 from georefer.evaluation.score import GroupScore, ScoredAnswer, Scores, read_rows, read_scores, run_dialect, run_frame
+from georefer.geometry import Frame
 from georefer.imagery.render import Colour
 from georefer.runlog import JsonLines, written_beside
 from georefer.scenes import Dataset, Question
@@ -128,12 +130,17 @@ def _breakdowns(groups: Sequence[GroupScore]) -> Mapping[str, list[GroupScore]]:
 
 def _frame_in_words(run: Mapping[str, Any]) -> list[str]:
     """How scenes of each size were shown, and what a number is worth: a wrong factor is seen here."""
-    return [
-        f"{f['scene_width']} × {f['scene_height']} px shown at {f['width']} × {f['height']}, numbers 0–{f['numbers_x']}"
-        + (f" and 0–{f['numbers_y']}" if f["numbers_y"] != f["numbers_x"] else "")
-        + f": one number is {f['scene_width'] / f['numbers_x']:.3g} px"
-        for f in run["frames"].values()
-    ]
+    steps, lines = DIALECTS[run["dialect"]].steps, []
+    for values in run["frames"].values():
+        frame = Frame(**values)
+        across, down = steps.tops(frame)
+        lines.append(
+            f"{frame.scene_width} × {frame.scene_height} px shown at {frame.width} × {frame.height} ({frame.rule}), "
+            f"numbers 0–{across}"
+            + (f" and 0–{down}" if down != across else "")
+            + f": one number is {steps.step_px(frame)[0]:.3g} px"
+        )
+    return lines
 
 
 def _galleries(folder: Path, dataset: Dataset, scores: Scores) -> list[Gallery]:

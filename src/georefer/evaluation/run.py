@@ -123,7 +123,7 @@ def _describe_run(
     }
 
 
-def _frames(model: Model, dataset: Dataset, plan: Plan, split: str) -> dict[str, dict[str, int]]:
+def _frames(model: Model, dataset: Dataset, plan: Plan, split: str) -> dict[str, dict[str, int | float | str]]:
     """The frame of every scene size, the first scene's first; pixels are not decoded for this."""
     frames: dict[str, Frame] = {}
     seen = set()
@@ -138,7 +138,7 @@ def _frames(model: Model, dataset: Dataset, plan: Plan, split: str) -> dict[str,
             f"({min(lost)}, ...); build the dataset again"
         )
     # plain integers, since a model may have reckoned in numpy's
-    return {key: {name: int(value) for name, value in f.describe().items()} for key, f in frames.items()}
+    return {key: f.describe() for key, f in frames.items()}
 
 
 def _begin(folder: Path, run: dict[str, Any]) -> JsonLines:

@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 
 from georefer.geometry.grid import GeoGrid, turn_geometry
+from georefer.geometry.mask import Mask
 from georefer.geometry.shapes import KINDS, OBB, Kind
 from georefer.geometry.window import Window
 
@@ -31,7 +32,8 @@ class Objects:
     """N labelled shapes in the continuous pixels of one image (origin top-left, y down).
 
     `geometries_N` holds shapely geometries; `kinds_N` says what each one stands for ("hbb" is a box and
-    nothing more, though it is stored as a polygon). `scores_N` is NaN where there is no score. Ids are
+    nothing more, though it is stored as a polygon; a "mask" is the exact outline of its set pixels or cells,
+    see `Mask.to_geometry`). `scores_N` is NaN where there is no score. Ids are
     unique. Indexing with a mask, a slice or integers gives Objects again.
     """
 
@@ -132,6 +134,25 @@ class Objects:
             for g, k in zip(self.geometries_N, self.kinds_N, strict=True)
         ]
         return self.replaced(boxes, "obb")
+
+    def to_polygon(self) -> Objects:
+        """Every area as a plain polygon; points and lines, which bound no area, raise ValueError."""
+        if flat := sorted({k for k in self.kinds_N if k in ("point", "line")}):
+            raise ValueError(f"{' and '.join(flat)} objects have no area to become polygons; buffer them first")
+        return self.replaced(self.geometries_N, "polygon")
+
+    def to_mask(self, width: int, height: int) -> Objects:
+        """Every shape as the pixels of a width x height image whose centres it covers.
+
+        A shape that covers no centre becomes empty; `Mask.of_geometry` gives one object's run lengths.
+        """
+        return self.replaced([Mask.of_geometry(g, (height, width)).to_geometry() for g in self.geometries_N], "mask")
+
+    def to_point(self) -> Objects:
+        """A point within every shape: its centroid where that lies inside, else one that does."""
+        middle_N = shapely.centroid(self.geometries_N)
+        inside_N = shapely.intersects(self.geometries_N, middle_N)
+        return self.replaced(np.where(inside_N, middle_N, shapely.point_on_surface(self.geometries_N)), "point")
 
     def replaced(self, geometries: Sequence[shapely.Geometry] | np.ndarray, kind: Kind | None = None) -> Objects:
         """The same objects with other shapes (one for one)."""

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 import shapely
 
-Kind = Literal["hbb", "obb", "polygon", "point", "line"]
+Kind = Literal["hbb", "obb", "polygon", "mask", "point", "line"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -47,9 +47,9 @@ class OBB:
         along = np.array([math.cos(angle), math.sin(angle)]) * self.length / 2
         across = np.array([-math.sin(angle), math.cos(angle)]) * self.width / 2
         centre = np.array([self.cx, self.cy])
-        return shapely.Polygon(
-            [centre + along + across, centre - along + across, centre - along - across, centre + along - across]
-        )
+        corners = [centre + along + across, centre - along + across, centre - along - across, centre + along - across]
+        # closed here: shapely takes an equal last corner, as in a box without width, for the closing one
+        return shapely.Polygon([*corners, corners[0]])
 
     @classmethod
     def from_polygon(cls, polygon: shapely.Polygon) -> OBB:

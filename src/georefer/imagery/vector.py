@@ -18,6 +18,7 @@ from pyproj.exceptions import ProjError
 from georefer.errors import VectorError
 from georefer.geometry import GeoGrid
 from georefer.geometry.overlap import repaired
+from georefer.imagery import geoparquet
 
 _OGR_ERRORS = (DataSourceError, DataLayerError, FeatureError, GeometryError, OGRCRSError, UnicodeError, ValueError)
 
@@ -93,6 +94,9 @@ def layers(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.exists():
         raise VectorError(f"there is no file {path} where a vector layer is expected; check the path")
+    if _is_geoparquet(path):
+        geoparquet.geoparquet_info(path)
+        return [path.stem]
     try:
         return [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
     except _OGR_ERRORS as error:
@@ -101,13 +105,19 @@ def layers(path: str | Path) -> list[str]:
 
 def _describe(path: Path, layer: str | None, crs: str | None) -> _Source:
     name = _choose(path, layers(path), layer)
-    try:
-        info = pyogrio.read_info(path, layer=name)
-        fids_N, bounds_4N = pyogrio.read_bounds(path, layer=name)
-    except _OGR_ERRORS as error:
-        raise _unreadable(path, error) from error
+    if _is_geoparquet(path):
+        own_crs: Any = geoparquet.geoparquet_info(path).crs
+        bounds_N4 = geoparquet.read_bounds(path)
+        fids_N = np.arange(len(bounds_N4))
+    else:
+        try:
+            own_crs = pyogrio.read_info(path, layer=name)["crs"]
+            fids_N, bounds_4N = pyogrio.read_bounds(path, layer=name)
+        except _OGR_ERRORS as error:
+            raise _unreadable(path, error) from error
+        bounds_N4 = bounds_4N.T
     where = f"layer '{name}' of {path}"
-    source = _Source(path, name, _crs(info["crs"] or crs, where), fids_N, bounds_4N.T)
+    source = _Source(path, name, _crs(own_crs or crs, where), fids_N, bounds_N4)
     if len(fids_N) and not source.has_shape_N.any():
         raise VectorError(
             f"{where} holds {len(fids_N)} features, none of them with a geometry, where shapes are expected; "
@@ -128,7 +138,7 @@ def _choose(path: Path, found: list[str], layer: str | None) -> str:
     return layer
 
 
-def _crs(text: str | None, where: str) -> CRS:
+def _crs(text: str | CRS | None, where: str) -> CRS:
     if not text:
         raise VectorError(
             f"{where} has no coordinate reference system where one is expected; "
@@ -163,11 +173,21 @@ def _transformed(geometry, before: CRS | None, after: CRS):
 
 
 def _read(source: _Source, bbox: tuple[float, float, float, float]) -> geopandas.GeoDataFrame:
-    try:
-        frame = pyogrio.read_dataframe(source.path, layer=source.layer, bbox=bbox, fid_as_index=True)
-    except _OGR_ERRORS as error:
-        raise _unreadable(source.path, error) from error
+    if _is_geoparquet(source.path):
+        frame = geoparquet.read_geoparquet(source.path, bbox=bbox).rename_axis("fid")
+        if frame.geometry.name != "geometry":
+            frame = frame.drop(columns="geometry", errors="ignore").rename_geometry("geometry")
+    else:
+        try:
+            frame = pyogrio.read_dataframe(source.path, layer=source.layer, bbox=bbox, fid_as_index=True)
+        except _OGR_ERRORS as error:
+            raise _unreadable(source.path, error) from error
     return frame[~(frame.geometry.isna() | frame.geometry.is_empty)]
+
+
+def _is_geoparquet(path: Path) -> bool:
+    # GDAL reads Parquet too, but few of its builds have that driver
+    return path.suffix.lower() in geoparquet.ENDINGS
 
 
 def _flat_and_valid(frame: geopandas.GeoDataFrame) -> tuple[geopandas.GeoDataFrame, Any]:
@@ -207,5 +227,5 @@ def _lonlat(geometry, crs: CRS) -> str:
 def _unreadable(path: Path, error: Exception) -> VectorError:
     return VectorError(
         f"{path} was found where a vector layer is expected, but GDAL cannot read it ({error}); "
-        "name a GeoPackage, GeoJSON, shapefile or the like, or fetch it again if it was cut off"
+        "name a GeoPackage, GeoJSON, GeoParquet, shapefile or the like, or fetch it again if it was cut off"
     )

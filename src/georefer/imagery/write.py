@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import rasterio
+import shapely
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
@@ -102,14 +103,25 @@ def write_layers(path: Path, layers: Mapping[str, gpd.GeoDataFrame]) -> None:
 
 
 def write_geojson(path: Path, frame: gpd.GeoDataFrame) -> None:
-    """RFC 7946 GeoJSON: longitude and latitude on WGS84, outer rings anticlockwise."""
+    """RFC 7946 GeoJSON: longitude and latitude on WGS84, outer rings anticlockwise, cut at the antimeridian.
+
+    Coordinates have seven decimals, about a centimetre. Features without geometry stay, as null.
+    """
     if frame.crs is None:
         raise InputError(
             f"cannot write {path.name}: the features have no CRS, GeoJSON needs longitude and latitude; "
             "set the CRS of the data first"
         )
+    lonlat = frame.to_crs(4326)
+    # PROJ answers infinity outside a projection's domain, and GDAL would write such rings as empty ones
+    if not np.isfinite(shapely.get_coordinates(lonlat.geometry.values)).all():
+        raise InputError(
+            f"cannot write {path.name}: coordinates outside the domain of {frame.crs.name} were found where places on "
+            "the ground are expected; correct the CRS of the data"
+        )
     with written_beside(path) as beside:
-        pyogrio.write_dataframe(frame.to_crs(4326), beside, driver="GeoJSON", RFC7946="YES")
+        # the layer's name stands in the file, and would be that of the file beside
+        pyogrio.write_dataframe(lonlat, beside, driver="GeoJSON", layer=path.stem, RFC7946="YES")
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -59,7 +59,7 @@ def read_answer(answer: WindowAnswer, size: tuple[int, int], dialect: Dialect, f
     """`size` is (width, height) of the image in which the model saw the window."""
     window = answer.window
     reading = dialect.read(answer.text, frame)
-    in_window = reading.objects.scale(window.width / size[0], window.height / size[1])
+    in_window = reading.areas.scale(window.width / size[0], window.height / size[1])
     on_raster = in_window.crop(Window(-window.x, -window.y, 0, 0))
     labelled = Objects.of(
         on_raster.geometries_N, [answer.label] * len(on_raster), kind=list(on_raster.kinds_N), scores=on_raster.scores_N

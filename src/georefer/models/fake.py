@@ -42,7 +42,7 @@ class FakeModel:
         rng = np.random.default_rng([self.seed, zlib.crc32(f"{ask.hint}|{ask.prompt}".encode())])
         known = self.truth(ask)
         if known is None:
-            return "none"
+            return self.dialect.nothing
         height, width = ask.image_HW3.shape[:2]
         if isinstance(known, str):
             text = known

@@ -49,7 +49,7 @@ class Detection:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold = truth(question, scene)
-        iou_PT = shape_iou(reading.objects.geometries_N, gold.geometries_N, as_boxes=True)
+        iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=True)
         is_absent = not len(gold)
         return {
             **count_matches(iou_PT),

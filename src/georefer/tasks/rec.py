@@ -50,6 +50,6 @@ class REC:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold = truth(question, scene)
-        iou_PT = shape_iou(reading.objects.geometries_N, gold.geometries_N, as_boxes=True)
+        iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=True)
         iou = float(iou_PT.min()) if iou_PT.size else 0.0
         return {"hit": float(iou >= 0.5), "iou": iou, "readable": float(reading.readable), "asked": 1.0}

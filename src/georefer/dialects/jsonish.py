@@ -1,0 +1,190 @@
+"""A forgiving reader of JSON as models write it: fences, single quotes, trailing commas, a tail that is cut off.
+
+It is not a JSON parser. It finds every `{...}` in one pass over the tokens and gives its plain fields; work and
+depth are bounded by the length of the text, nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from georefer.dialects.reader import MAX_NUMBERS, MAX_OBJECTS, Reader
+
+STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
+"""A JSON string, as it stands in the patterns of strict grammars."""
+
+# a single quote opens a string only outside a word (it's) and closes one only where a value may end; whatever else
+# stands between delimiters is one token, so that no part of 1_000, 10%, 1/2 or 0.1.2 is taken for a number
+_TOKEN = re.compile(
+    r"""(?P<string>"(?:[^"\\]|\\.)*+"|'(?:[^'\\\n]|\\.|'(?!\s*[,:\]}])){0,500}')"""
+    r"|(?P<mark>[{}\[\]:,])|(?P<torn>[\"'][^\n]*)|(?P<plain>[^\s{}\[\]:,\"']++(?:'[^\s{}\[\]:,\"']++)*)"
+)
+_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,9}(?:\.[0-9]{0,25})?|\.[0-9]{1,25})(?:[eE][-+]?[0-9]{1,2})?")
+_OPENING = re.compile(r"[{\[]")
+_ESCAPE = re.compile(r'\\(["\'\\/bfnrt]|u[0-9a-fA-F]{4})')
+_ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+MAX_DEPTH = 8
+MAX_TOKENS = 50_000
+
+
+@dataclass
+class Item:
+    """One `{...}`: its fields (strings, numbers, lists of such, nested) and where it stands."""
+
+    start: int
+    end: int = 0
+    complete: bool = False
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.fields
+
+    def __getitem__(self, key: str) -> Any:
+        return self.fields[key]
+
+    def get(self, key: str) -> Any:
+        return self.fields.get(key)
+
+    def text(self, *keys: str) -> str:
+        """The first of the keys that holds a string."""
+        return next((self.fields[k].strip() for k in keys if isinstance(self.fields.get(k), str)), "")
+
+    def number(self, key: str) -> float | None:
+        value = self.fields.get(key)
+        return value if isinstance(value, float) else None
+
+
+def items(reader: Reader, start: int = 0, end: int | None = None) -> list[Item]:
+    """Every innermost-first-closed `{...}` in reading order; notes the one that the end of the text cuts off.
+
+    An object cut off within a list of numbers loses that list; one cut off later keeps the lists it has.
+    """
+    found = _Parser(reader.text, start, len(reader.text) if end is None else end).run()
+    if cut := next((item for item in found if not item.complete), None):
+        reader.note("truncated", cut.start, cut.end, f"{reader.quote(cut.start, cut.end)} is cut off")
+    return [item for item in found if item.complete or item.fields]
+
+
+def number_list(value: Any) -> list[float] | None:
+    """A list of numbers, flattened where a model nested it; None for anything else."""
+    flat: list[float] = []
+    stack = [value] if isinstance(value, list) else []
+    if not stack:
+        return None
+    while stack:
+        top = stack.pop()
+        if isinstance(top, list):
+            stack.extend(reversed(top))
+        elif isinstance(top, float):
+            flat.append(top)
+        else:
+            return None
+    return flat
+
+
+class _Parser:
+    """Walks the tokens with a stack of open objects and lists; what does not fit is passed over."""
+
+    def __init__(self, text: str, start: int, end: int) -> None:
+        self.text, self.start, self.end = text, start, end
+        self.stack: list[tuple[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.items: list[Item] = []
+
+    def run(self) -> list[Item]:
+        place = self.start
+        for _ in range(MAX_TOKENS):
+            # outside of any bracket is prose, whose apostrophes and inches are no strings
+            match = (_TOKEN if self.stack else _OPENING).search(self.text, place, self.end)
+            if match is None or len(self.items) > 2 * MAX_OBJECTS:
+                break
+            place, kind, token = match.end(), match.lastgroup, match[0]
+            if kind == "mark" or kind is None:
+                self._mark(token, match.start(), place)
+            elif kind == "string":
+                self._value(_unquoted(token))
+            elif kind == "torn":
+                # a string without an end: what the model meant to say, as far as it got
+                self._value(_unquoted(token + token[0]))
+            elif _NUMBER.fullmatch(token):
+                self._value(float(token))
+            else:
+                self._value(token.strip("\u201c\u201d\u2018\u2019"))
+        for item in self.items:
+            if not item.complete:
+                item.end = self.end
+        return sorted(self.items, key=lambda item: item.start)
+
+    def _mark(self, mark: str, start: int, end: int) -> None:
+        if mark == "{":
+            item = Item(start)
+            self._push("{", item)
+            self.items.append(item)
+        elif mark == "[":
+            self._push("[", [])
+        elif mark == ":" or mark == ",":
+            if mark == ":" and self._in_object_list() and self.stack[-1][1] and isinstance(self.stack[-1][1][-1], str):
+                # `[1, 2, "label": ...`: the list was never closed, its last string is the next key
+                key = self.stack[-1][1].pop()
+                self._drop_list()
+                self.keys[-1] = key
+            if mark == "," and self.stack and self.stack[-1][0] == "{":
+                self.keys[-1] = None
+        else:
+            self._close("{" if mark == "}" else "[", end)
+
+    def _push(self, opening: str, value: Any) -> None:
+        if len(self.stack) >= MAX_DEPTH:
+            # deeper than any answer means; the outermost is given up
+            del self.stack[0], self.keys[0]
+        self.stack.append((opening, value))
+        self.keys.append(None)
+
+    def _close(self, opening: str, end: int) -> None:
+        if not self.stack or self.stack[-1][0] != opening:
+            # `[1, 2}`: the list was never closed, the object is
+            if opening == "{" and self._in_object_list():
+                self._drop_list()
+            else:
+                return
+        _, value = self.stack.pop()
+        self.keys.pop()
+        if opening == "{":
+            value.end, value.complete = end, True
+        elif self.stack:
+            self._value(value)
+
+    def _in_object_list(self) -> bool:
+        return len(self.stack) > 1 and self.stack[-1][0] == "[" and self.stack[-2][0] == "{"
+
+    def _drop_list(self) -> None:
+        """Closes the list that is open, as if its bracket stood there."""
+        _, value = self.stack.pop()
+        self.keys.pop()
+        self._value(value)
+
+    def _value(self, value: Any) -> None:
+        """A finished string, number or list: a key, a field, or one more of the list that is open."""
+        if not self.stack:
+            return
+        opening, holder = self.stack[-1]
+        if opening == "[":
+            if len(holder) < MAX_NUMBERS:
+                holder.append(value)
+        elif self.keys[-1] is None and isinstance(value, str):
+            self.keys[-1] = value
+        elif self.keys[-1] is not None:
+            holder.fields.setdefault(self.keys[-1], value)
+            self.keys[-1] = None
+
+
+def _unquoted(token: str) -> str:
+    text = _ESCAPE.sub(lambda m: _unescaped(m[1]), token[1:-1])
+    # two escapes make one character beyond the basic plane; a half of one could not be written to a file
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _unescaped(code: str) -> str:
+    return chr(int(code[1:], 16)) if code[0] == "u" and len(code) == 5 else _ESCAPED.get(code, code)

@@ -1,0 +1,308 @@
+"""Reader: what all dialects share when text becomes shapes; bounds, repairs, and a problem for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from georefer.dialects.base import Dialect, Problem, ProblemKind, Reading, Relation
+from georefer.geometry import OBB, Frame, Kind, Objects
+from georefer.geometry.overlap import repaired
+
+MAX_TEXT = 100_000
+"""Characters of one answer that are read; a model that babbles must not cost more than milliseconds."""
+
+MAX_OBJECTS = 1_000
+"""Shapes read from one answer; the rest is reported as lost."""
+
+MAX_NUMBERS = 4_096
+"""Numbers in one list."""
+
+NUMBER = r"[-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?"
+NUMBERS = rf"{NUMBER}(?:\s*+,\s*+{NUMBER}){{0,{MAX_NUMBERS - 1}}}"
+FLAT_LIST = re.compile(rf"\[\s*+({NUMBERS})\s*+(?:,\s*+)?\]")
+"""A flat bracket list of plain numbers; bounded repeats and spaces that are never given back keep it linear."""
+
+BOXES_WRITTEN_YXYX = [1, 0, 3, 2]
+"""Index that turns y1, x1, y2, x2 into x1, y1, x2, y2 and back."""
+
+
+@dataclass
+class _Found:
+    """A shape as it was said; `values` are numbers as printed, or a finished geometry of the scene."""
+
+    kind: Kind
+    values: Sequence[float] | shapely.Geometry
+    start: int
+    end: int
+    label: str
+    score: float | None
+    parts: tuple[tuple[Sequence[float], tuple[Sequence[float], ...]], ...] = ()
+    """Of a polygon: (exterior, holes) of each part; `values` is then empty."""
+
+
+class Reader:
+    """Takes shapes in the order in which a dialect finds them, and makes the Reading.
+
+    Numbers are handed in as they stand in the text (0.25, not 25). The reader scales, clips, orders corners,
+    drops what spans no area and what was said before, and notes each of these. Every method that takes a shape
+    returns its place among the shapes found, or -1 once `MAX_OBJECTS` are there; places are for `relate`.
+    """
+
+    def __init__(self, dialect: Dialect, text: str, frame: Frame) -> None:
+        self.dialect, self.frame, self.whole = dialect, frame, text
+        self.text = text[:MAX_TEXT]
+        self.problems: list[Problem] = []
+        self.says_none = False
+        self._found: list[_Found] = []
+        self._relations: list[Relation] = []
+        if len(text) > MAX_TEXT:
+            self.note("too-long", MAX_TEXT, len(text), f"only the first {MAX_TEXT} characters are read")
+
+    @property
+    def full(self) -> bool:
+        return len(self._found) >= MAX_OBJECTS
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def note(self, kind: ProblemKind, start: int, end: int, message: str) -> None:
+        """A problem at characters start to end; endless ones are cut off at twice MAX_OBJECTS."""
+        if len(self.problems) < 2 * MAX_OBJECTS:
+            self.problems.append(Problem(kind, start, min(end, len(self.whole)), message))
+
+    def quote(self, start: int, end: int) -> str:
+        return self.text[start : min(end, start + 80)]
+
+    # --- what a dialect hands in -------------------------------------------------------------------------
+
+    def box(self, x1y1x2y2: Sequence[float], start: int, end: int, label: str = "", score: float | None = None) -> int:
+        """A horizontal box by two corners."""
+        return self._take(_Found("hbb", x1y1x2y2, start, end, label, score))
+
+    def polygon(
+        self, xy: Sequence[float], start: int, end: int, label: str = "", holes: Sequence[Sequence[float]] = (),
+        more: Sequence[tuple[Sequence[float], Sequence[Sequence[float]]]] = (),
+    ) -> int:  # fmt: skip
+        """An exterior ring x1, y1, x2, y2, ... (closed or not), the rings of its holes, and further such parts."""
+        parts = []
+        for ring, inner in ((xy, holes), *more):
+            for count in map(len, (ring, *inner)):
+                if count < 6 or count % 2:
+                    self.wrong_count(start, end, count, "an even number from 6")
+            if len(ring) >= 6 and len(ring) % 2 == 0:
+                parts.append((ring, tuple(h for h in inner if len(h) >= 6 and len(h) % 2 == 0)))
+        if not parts:
+            return -1
+        return self._take(_Found("polygon", (), start, end, label, None, tuple(parts)))
+
+    def point(self, xy: Sequence[float], start: int, end: int, label: str = "") -> int:
+        return self._take(_Found("point", xy, start, end, label, None))
+
+    def shape(
+        self, kind: Kind, geometry: shapely.Geometry, start: int, end: int, label: str = "",
+        score: float | None = None,
+    ) -> int:  # fmt: skip
+        """A shape that the dialect has brought to scene pixels itself, such as a grid mask."""
+        return self._take(_Found(kind, geometry, start, end, label, score))
+
+    def obb(self, obb: OBB, start: int, end: int, label: str = "") -> int:
+        """An oriented box in scene pixels; one that sticks out of the scene is kept whole."""
+        return self._take(_Found("obb", obb.to_polygon(), start, end, label, None))
+
+    def box_in_scene(self, x1y1x2y2: Sequence[float], start: int, end: int) -> np.ndarray | None:
+        """A box's corners in scene pixels, repaired and noted as `box` does, for a shape that is told within it."""
+        place = len(self._found)
+        self._found.append(_Found("hbb", x1y1x2y2, start, end, "", None))
+        boxes_1, empty_1 = self._boxes([place])
+        self._found.pop()
+        return None if empty_1[0] else np.array(boxes_1[0].bounds)
+
+    def relate(self, subject: int, predicate: str, object_: int) -> None:
+        """A relation between two places; left out if either end was lost."""
+        if subject >= 0 and object_ >= 0 and len(self._relations) < 10 * MAX_OBJECTS:
+            self._relations.append(Relation(subject, predicate, object_))
+
+    def wrong_count(self, start: int, end: int, found: int, expected: object) -> None:
+        self.note("wrong-count", start, end, f"{self.quote(start, end)} has {found} numbers; {expected} expected")
+
+    def flat_lists(self) -> Iterator[tuple[list[float], re.Match[str]]]:
+        """Every flat bracket list of numbers, in order; notes a list that the end of the text cuts off."""
+        for match in FLAT_LIST.finditer(self.text):
+            if self.full:
+                self.too_many(match.start())
+                return
+            yield [float(v) for v in match[1].split(",")], match
+        self.open_tail("[", "]")
+
+    def open_tail(self, opening: str, closing: str) -> None:
+        """Notes it where the last opening mark is not closed."""
+        if (tail := self.text.rfind(opening)) > self.text.rfind(closing):
+            self.note("truncated", tail, len(self.text), f"the last {opening!r} is not closed")
+
+    def if_nothing(self, *words: str) -> None:
+        """Sets `says_none` where no shape was found and the text is one of the words (or begins with it)."""
+        said = self.text[:200].strip().strip(".").lower()
+        if not self._found and any(
+            said == word.strip().strip(".").lower() for word in words or (self.dialect.nothing,)
+        ):
+            self.says_none = True
+
+    # --- what comes out ----------------------------------------------------------------------------------
+
+    def reading(self) -> Reading:
+        """All shapes in scene pixels, in the order said."""
+        geometries_N, lost_N = self._geometries()
+        seen: set[tuple] = set()
+        kept: list[int] = []
+        for i, found in enumerate(self._found):
+            if lost_N[i]:
+                continue
+            key = (found.kind, found.label, shapely.to_wkb(geometries_N[i]))
+            if key in seen:
+                self.note("duplicate", found.start, found.end, f"{self.quote(found.start, found.end)} was said before")
+                continue
+            seen.add(key)
+            kept.append(i)
+        self._verdict(bool(kept))
+        objects = Objects.of(
+            geometries_N[kept], [self._found[i].label for i in kept], kind=[self._found[i].kind for i in kept],
+            scores=[self._found[i].score for i in kept],
+        )  # fmt: skip
+        place = {found: i for i, found in enumerate(kept)}
+        relations = dict.fromkeys(
+            Relation(place[r.subject], r.predicate, place[r.object])
+            for r in self._relations
+            if r.subject in place and r.object in place
+        )
+        self.problems.sort(key=lambda p: (p.start, p.end))
+        return Reading(self.whole, objects, tuple(self.problems), self.says_none and not kept, tuple(relations))
+
+    def _take(self, found: _Found) -> int:
+        if self.full:
+            self.too_many(found.start)
+            return -1
+        self._found.append(found)
+        return len(self._found) - 1
+
+    def too_many(self, start: int) -> None:
+        if not any(p.kind == "too-many" for p in self.problems):
+            self.note("too-many", start, len(self.text), f"only the first {MAX_OBJECTS} shapes are read")
+
+    def _verdict(self, any_kept: bool) -> None:
+        if any(p.is_loss for p in self.problems):
+            return
+        if not any_kept and not self.says_none:
+            self.note("unreadable", 0, len(self.text), f"neither a shape nor {self.dialect.nothing!r}")
+        elif not self.problems and not self.dialect.strict.fullmatch(self.text):
+            self.note("off-grammar", 0, len(self.text), "read, though it is not written as this dialect writes")
+
+    def _geometries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every shape found in scene pixels, and which of them are lost; all of one kind at a time."""
+        geometries_N = np.empty(len(self._found), dtype=object)
+        lost_N = np.zeros(len(self._found), dtype=bool)
+        places: dict[str, list[int]] = {}
+        kind: str
+        for i, found in enumerate(self._found):
+            kind = "made" if isinstance(found.values, shapely.Geometry) else found.kind
+            places.setdefault(kind, []).append(i)
+        for kind, index in places.items():
+            if kind == "hbb":
+                geometries_N[index], lost_N[index] = self._boxes(index)
+            elif kind == "point":
+                xy_N2 = self._in_scene(self._clipped(np.array([self._found[i].values for i in index]), index), index)
+                geometries_N[index] = shapely.points(xy_N2)
+            elif kind == "polygon":
+                geometries_N[index] = self._polygons(index)
+            else:
+                geometries_N[index] = [self._found[i].values for i in index]
+        areas = [i for i, f in enumerate(self._found) if f.kind in ("polygon", "obb", "mask") and not lost_N[i]]
+        if areas:
+            geometries_N[areas] = repaired(geometries_N[areas])
+            for i in np.array(areas)[shapely.area(geometries_N[areas]) <= 0]:
+                lost_N[i] = True
+                self._empty(self._found[i])
+        return geometries_N, lost_N
+
+    def _boxes(self, index: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        said_N4 = self._clipped(np.array([self._found[i].values for i in index], dtype=np.float64), index)
+        low_N2, high_N2 = np.minimum(said_N4[:, :2], said_N4[:, 2:]), np.maximum(said_N4[:, :2], said_N4[:, 2:])
+        for row in np.flatnonzero((said_N4[:, :2] > said_N4[:, 2:]).any(axis=1)):
+            found = self._found[index[row]]
+            self.note(
+                "swapped", found.start, found.end,
+                f"{self.quote(found.start, found.end)} has its corners in another order",
+            )  # fmt: skip
+        corners_N22 = np.stack([low_N2, high_N2], axis=1)
+        boxes_N4 = self._in_scene(corners_N22.reshape(-1, 2), index).reshape(-1, 4)
+        empty_N = (boxes_N4[:, :2] >= boxes_N4[:, 2:]).any(axis=1)
+        for row in np.flatnonzero(empty_N):
+            self._empty(self._found[index[row]])
+        return shapely.box(*boxes_N4.T), np.asarray(empty_N)
+
+    def _polygons(self, index: list[int]) -> np.ndarray:
+        """Rings of all polygons at once; which ring belongs to which part of which polygon is kept by number."""
+        owners: list[int] = []
+        firsts: list[int] = []
+        rings: list[Sequence[float]] = []
+        for i in index:
+            for exterior, holes in self._found[i].parts:
+                firsts.append(len(rings))
+                rings += [exterior, *holes]
+                owners += [i] * (1 + len(holes))
+        ring_P = np.repeat(np.arange(len(rings)), [len(ring) // 2 for ring in rings])
+        flat_P2 = np.concatenate([np.asarray(ring, dtype=np.float64).reshape(-1, 2) for ring in rings])
+        owner_P = np.array(owners)[ring_P]
+        xy_P2 = self._in_scene(self._clipped(flat_P2, owner_P), owner_P)
+        rings_R = shapely.linearrings(xy_P2, indices=ring_P)
+        part_R = np.searchsorted(firsts, np.arange(len(rings)), side="right") - 1
+        parts_Q = shapely.polygons(rings_R, indices=part_R)
+        owner_Q = np.array(owners)[firsts]
+        if len(parts_Q) == len(index):
+            return parts_Q
+        wholes = [shapely.multipolygons(parts_Q[owner_Q == i]) for i in index]
+        # parts that overlap are one area; parts that do not stay in the order said
+        return np.array(
+            [w if w.is_valid else shapely.union_all(repaired(shapely.get_parts(w))) for w in wholes], object
+        )
+
+    def _clipped(self, said_NK: np.ndarray, owners: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Printed numbers (x, y, x, y, ...) as steps within the range, each repair noted once a shape."""
+        steps, scale = self.dialect.steps, 10**self.dialect.steps.decimals
+        owners = np.asarray(owners)
+        if not steps.decimals and not steps.loose:
+            for i in _once(owners[(said_NK != np.floor(said_NK)).any(axis=1)]):
+                f = self._found[i]
+                self.note("not-integer", f.start, f.end, f"{self.quote(f.start, f.end)} has fractions")
+        steps_NK = said_NK * scale
+        clipped_NK = np.clip(steps_NK, 0, np.tile(steps.largest(self.frame), steps_NK.shape[1] // 2))
+        self._note_clipped(owners[(clipped_NK != steps_NK).any(axis=1)])
+        return clipped_NK
+
+    def _in_scene(self, steps_N2: np.ndarray, owners: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Steps as scene pixels, clipped to the scene (a padded frame's numbers reach beyond it).
+
+        `owners` may name fewer shapes than there are points, an even number of points each.
+        """
+        xy_N2 = self.dialect.steps.read(steps_N2, self.frame)
+        inside_N2 = np.clip(xy_N2, 0, (self.frame.scene_width, self.frame.scene_height))
+        # half a step beyond the edge is rounding, not a mistake of the model
+        beyond_N = (np.abs(xy_N2 - inside_N2) > self.dialect.steps.step_px(self.frame)).any(axis=1)
+        self._note_clipped(np.repeat(np.asarray(owners), len(xy_N2) // max(1, len(owners)))[beyond_N])
+        return inside_N2
+
+    def _note_clipped(self, owners: np.ndarray) -> None:
+        for i in _once(owners):
+            f = self._found[i]
+            self.note("out-of-range", f.start, f.end, f"{self.quote(f.start, f.end)} was clipped to the image")
+
+    def _empty(self, found: _Found) -> None:
+        self.note("empty-shape", found.start, found.end, f"{self.quote(found.start, found.end)} spans no area")
+
+
+def _once(owners: np.ndarray) -> list[int]:
+    return np.unique(owners).tolist()
