@@ -14,6 +14,7 @@ import time
 from collections import Counter
 
 import numpy as np
+import shapely
 
 from georefer.dialects import DIALECTS, Dialect
 from georefer.dialects.reference import example, kinds_of
@@ -42,12 +43,15 @@ def answers(dialect: Dialect, rng: random.Random) -> list[str]:
         said.append(dialect.write(Objects.concat(moved), frame))
     if len(kinds_of(dialect)) > 1:
         said.append(dialect.write(Objects.concat([example(kind) for kind in kinds_of(dialect)]), frame))
+    if "polygon" in dialect.kinds:
+        # rings that cross themselves, as no example does
+        for points in (6, 12, 40, 150):
+            strewn = shapely.Polygon([(rng.randint(0, 800), rng.randint(0, 600)) for _ in range(points)])
+            said.append(dialect.write(Objects.of([strewn], ["ship"]), frame))
     return said
 
 
 def _shifted(objects: Objects, dx: float, dy: float) -> np.ndarray:
-    import shapely
-
     return shapely.transform(objects.geometries_N, lambda xy: np.add(xy, (dx, dy)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import shapely
 
 from georefer.dialects import DIALECTS, Dialect
 from georefer.dialects.reference import example, kinds_of
@@ -40,8 +41,6 @@ def written(dialect: Dialect, frame: Frame, count: int) -> str:
 
 
 def shifted(one: Objects, i: int):
-    import shapely
-
     return shapely.transform(one.geometries_N[0], lambda xy: np.add(xy, (9 * i % 600, 7 * i % 500)))
 
 
@@ -52,6 +51,11 @@ def hostile(dialect: Dialect, said: str) -> list[str]:
         texts.append(part * (1_000_000 // max(1, len(part))))
     rng = np.random.default_rng(0)
     texts.append("".join(rng.choice(list("[]{}<>(),;|*@=/0123456789 \"'\n" + said), 1_000_000)))
+    if "polygon" in dialect.kinds:
+        # rings of points strewn at random: GEOS would take minutes to repair the large ones
+        for points in (12, 60, 400, 2000):
+            rings = [shapely.Polygon(rng.integers(0, 1000, (points, 2))) for _ in range(max(1, 4000 // points))]
+            texts.append(dialect.write(Objects.of(rings, ["x"] * len(rings)), dialect.frame_for((1024, 1024))))
     return texts
 
 

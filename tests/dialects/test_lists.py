@@ -183,3 +183,20 @@ def test_broken_masks_are_named(text, kind):
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match="8 to 32 cells"):
         GeoreferDialect(**settings)
+
+
+@pytest.mark.parametrize("name", ["georefer", "groundset"])
+def test_rings_of_babble_are_given_up_and_said_so(name):
+    """GEOS would need minutes to repair 2,000 points strewn at random; a bow-tie is repaired."""
+    rng = np.random.default_rng(0)
+    bow_tie = "[0, 0, 900, 900, 900, 0, 0, 900]"
+    for points in (60, 2000):
+        reading = DIALECTS[name].read(f"{bow_tie} {rng.integers(0, 1000, 2 * points).tolist()}", FRAME)
+        assert len(reading.objects) == 1 and reading.objects.geometries_N[0].area > 0
+        assert "too-many" in {p.kind for p in reading.problems}
+
+
+@pytest.mark.parametrize("name", ["georefer", "groundset"])
+def test_a_damaged_list_is_named_beside_a_good_one(name):
+    reading = DIALECTS[name].read("[10, 20, 30, 40] [1, 2, x, 4]", FRAME)
+    assert [(p.kind, p.start) for p in reading.problems] == [("not-a-number", 17)] and len(reading.objects) == 1

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from shapely.geometry import shape
 
 from georefer.geometry import hbb_ioa, hbb_iou, polygon_iou, shape_iou
-from georefer.geometry.overlap import hbb_giou, overlap, overlap_pairs, polygon_iou_pairs, repaired
+from georefer.geometry.overlap import hbb_giou, overlap, overlap_pairs, polygon_iou_pairs
+from georefer.geometry.repair import repaired
 from georefer.geometry.rotated import obb_iou, obb_polygons
 
 numbers = st.floats(-1e4, 1e4, allow_nan=False)

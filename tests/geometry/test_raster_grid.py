@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from georefer.geometry.overlap import repaired
 from georefer.geometry.raster_grid import centre_cells, coverage, coverages, grid_to_geometry, pooled
+from georefer.geometry.repair import repaired
 
 BOX = np.array([3.0, 5.0, 61.5, 66.0])
 sides = st.integers(1, 9)

@@ -13,7 +13,7 @@ import shapely
 
 from georefer.errors import ConfigError, VectorError
 from georefer.geometry import GeoGrid, Objects, Window
-from georefer.geometry.overlap import areas_only, repaired
+from georefer.geometry.repair import areas_only, repaired
 from georefer.imagery.vector import read_layer
 
 

@@ -32,8 +32,8 @@ from georefer.dialects.steps import Steps
 from georefer.dialects.tagged import brackets, numbers
 from georefer.geometry import Frame, Objects
 from georefer.geometry.angles import CONVENTIONS, to_convention
-from georefer.geometry.overlap import areas_only
 from georefer.geometry.raster_grid import coverages, grid_to_geometry, pooled
+from georefer.geometry.repair import areas_only
 
 MAX_MASKS = 100
 """Masks read from one answer; each costs as much as many boxes."""

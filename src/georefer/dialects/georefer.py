@@ -121,11 +121,12 @@ class GeoreferDialect(Dialect):
     # --- reading -----------------------------------------------------------------------------------------
 
     def _read(self, reader: Reader) -> None:
-        label, end, rings = "", 0, _Rings(reader)
+        label, end, rings, read = "", 0, _Rings(reader), set()
         for match in SHAPE.finditer(reader.text):
             if reader.full:
                 reader.too_many(match.start())
                 break
+            read.add(match.start())
             # a label holds for all shapes up to the next label or semicolon
             between = reader.text[end : match.start()].strip()
             sign = between if end and between in ("-", "+") else ""
@@ -147,6 +148,7 @@ class GeoreferDialect(Dialect):
             else:
                 reader.box(values, *place)
         else:
+            reader.unread(read)
             reader.open_tail("[", "]")
             reader.open_tail("{", "}")
         rings.flush()

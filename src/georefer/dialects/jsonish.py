@@ -61,9 +61,14 @@ def items(reader: Reader, start: int = 0, end: int | None = None) -> list[Item]:
 
     An object cut off within a list of numbers loses that list; one cut off later keeps the lists it has.
     """
-    found = _Parser(reader.text, start, len(reader.text) if end is None else end).run()
+    parser = _Parser(reader.text, start, len(reader.text) if end is None else end)
+    found = parser.run()
     if cut := next((item for item in found if not item.complete), None):
         reader.note("truncated", cut.start, cut.end, f"{reader.quote(cut.start, cut.end)} is cut off")
+    elif parser.stack and found:
+        reader.note("truncated", found[-1].end, parser.end, "the list has no closing bracket")
+    if parser.gave_up is not None:
+        reader.too_many(parser.gave_up)
     return [item for item in found if item.complete or item.fields]
 
 
@@ -92,13 +97,18 @@ class _Parser:
         self.stack: list[tuple[str, Any]] = []
         self.keys: list[str | None] = []
         self.items: list[Item] = []
+        self.gave_up: int | None = None
+        """Where reading stopped although the text went on."""
 
     def run(self) -> list[Item]:
         place = self.start
         for _ in range(MAX_TOKENS):
             # outside of any bracket is prose, whose apostrophes and inches are no strings
             match = (_TOKEN if self.stack else _OPENING).search(self.text, place, self.end)
-            if match is None or len(self.items) > 2 * MAX_OBJECTS:
+            if match is None:
+                break
+            if len(self.items) > 2 * MAX_OBJECTS:
+                self.gave_up = match.start()
                 break
             place, kind, token = match.end(), match.lastgroup, match[0]
             if kind == "mark" or kind is None:
@@ -112,6 +122,8 @@ class _Parser:
                 self._value(float(token))
             else:
                 self._value(token.strip("\u201c\u201d\u2018\u2019"))
+        else:
+            self.gave_up = place
         for item in self.items:
             if not item.complete:
                 item.end = self.end

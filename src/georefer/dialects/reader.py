@@ -11,7 +11,7 @@ import shapely
 
 from georefer.dialects.base import Dialect, Problem, ProblemKind, Reading, Relation
 from georefer.geometry import OBB, Frame, Kind, Objects
-from georefer.geometry.overlap import repaired
+from georefer.geometry.repair import crossings, repaired
 
 MAX_TEXT = 100_000
 """Characters of one answer that are read; a model that babbles must not cost more than milliseconds."""
@@ -26,6 +26,12 @@ NUMBER = r"[-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 NUMBERS = rf"{NUMBER}(?:\s*+,\s*+{NUMBER}){{0,{MAX_NUMBERS - 1}}}"
 FLAT_LIST = re.compile(rf"\[\s*+({NUMBERS})\s*+(?:,\s*+)?\]")
 """A flat bracket list of plain numbers; bounded repeats and spaces that are never given back keep it linear."""
+
+CLOSED_LIST = re.compile(r"\[[^\[\]0-9]{0,200}+[0-9][^\[\]]{0,40000}+\]")
+
+MAX_REPAIRS, MAX_CROSSINGS, MAX_PAIRS = 50, 60, 150_000
+"""Of all shapes in one answer whose rings cross themselves: the shapes, their crossings, and the pairs of edges looked
+at to count these. GEOS needs 0.1 ms and more to repair one crossing."""
 
 BOXES_WRITTEN_YXYX = [1, 0, 3, 2]
 """Index that turns y1, x1, y2, x2 into x1, y1, x2, y2 and back."""
@@ -132,12 +138,22 @@ class Reader:
 
     def flat_lists(self) -> Iterator[tuple[list[float], re.Match[str]]]:
         """Every flat bracket list of numbers, in order; notes a list that the end of the text cuts off."""
+        read: set[int] = set()
         for match in FLAT_LIST.finditer(self.text):
             if self.full:
                 self.too_many(match.start())
                 return
+            read.add(match.start())
             yield [float(v) for v in match[1].split(",")], match
+        self.unread(read)
         self.open_tail("[", "]")
+
+    def unread(self, read: set[int]) -> None:
+        """Notes every closed list with a digit in it that does not begin at one of these places."""
+        for match in CLOSED_LIST.finditer(self.text):
+            if match.start() not in read:
+                quoted = self.quote(match.start(), match.end())
+                self.note("not-a-number", match.start(), match.end(), f"{quoted} is no list of plain numbers")
 
     def open_tail(self, opening: str, closing: str) -> None:
         """Notes it where the last opening mark is not closed."""
@@ -190,8 +206,9 @@ class Reader:
         return len(self._found) - 1
 
     def too_many(self, start: int) -> None:
-        if not any(p.kind == "too-many" for p in self.problems):
-            self.note("too-many", start, len(self.text), f"only the first {MAX_OBJECTS} shapes are read")
+        message = f"only the first {MAX_OBJECTS} shapes are read"
+        if not any(p.message == message for p in self.problems):
+            self.note("too-many", start, len(self.text), message)
 
     def _verdict(self, any_kept: bool) -> None:
         if any(p.is_loss for p in self.problems):
@@ -222,11 +239,29 @@ class Reader:
                 geometries_N[index] = [self._found[i].values for i in index]
         areas = [i for i, f in enumerate(self._found) if f.kind in ("polygon", "obb", "mask") and not lost_N[i]]
         if areas:
+            lost_N[self._not_worth_repair(geometries_N, np.array(areas))] = True
+            areas = [i for i in areas if not lost_N[i]]
             geometries_N[areas] = repaired(geometries_N[areas])
-            for i in np.array(areas)[shapely.area(geometries_N[areas]) <= 0]:
+            for i in np.array(areas, dtype=int)[shapely.area(geometries_N[areas]) <= 0]:
                 lost_N[i] = True
                 self._empty(self._found[i])
         return geometries_N, lost_N
+
+    def _not_worth_repair(self, geometries_N: np.ndarray, areas: np.ndarray) -> list[int]:
+        """Areas whose rings cross each other so often that the answer is babble; each is noted."""
+        bad = areas[~shapely.is_valid(geometries_N[areas])]
+        edges = shapely.get_num_coordinates(geometries_N[bad]).astype(int)
+        is_cheap = (np.arange(len(bad)) < MAX_REPAIRS) & (np.cumsum(edges**2) <= MAX_PAIRS)
+        left, lost = MAX_CROSSINGS, []
+        for i, cheap in zip(bad.tolist(), is_cheap.tolist(), strict=True):
+            met = crossings(geometries_N[i], left) if cheap and left else left + 1
+            if met <= left:
+                left -= met
+                continue
+            start, end = self._found[i].start, self._found[i].end
+            self.note("too-many", start, end, f"{self.quote(start, end)} crosses itself too often to be repaired")
+            lost.append(i)
+        return lost
 
     def _boxes(self, index: list[int]) -> tuple[np.ndarray, np.ndarray]:
         said_N4 = self._clipped(np.array([self._found[i].values for i in index], dtype=np.float64), index)
@@ -264,11 +299,7 @@ class Reader:
         owner_Q = np.array(owners)[firsts]
         if len(parts_Q) == len(index):
             return parts_Q
-        wholes = [shapely.multipolygons(parts_Q[owner_Q == i]) for i in index]
-        # parts that overlap are one area; parts that do not stay in the order said
-        return np.array(
-            [w if w.is_valid else shapely.union_all(repaired(shapely.get_parts(w))) for w in wholes], object
-        )
+        return np.array([shapely.multipolygons(parts_Q[owner_Q == i]) for i in index], dtype=object)
 
     def _clipped(self, said_NK: np.ndarray, owners: Sequence[int] | np.ndarray) -> np.ndarray:
         """Printed numbers (x, y, x, y, ...) as steps within the range, each repair noted once a shape."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from georefer.geometry.overlap import repaired
+from georefer.geometry.repair import repaired
 from georefer.geometry.shapes import OBB, Kind
 
 NEAR = 3.0

@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 import shapely
 
+from georefer.geometry.repair import repaired
 from georefer.geometry.rotated import (
     LIMIT,
     as_rows,
@@ -331,33 +332,3 @@ def _upright(boxes_N4: np.ndarray) -> np.ndarray:
     """Horizontal boxes (x1, y1, x2, y2) as oriented ones with heading 0."""
     low_N2, high_N2 = boxes_N4[:, :2], boxes_N4[:, 2:]
     return np.column_stack(((low_N2 + high_N2) / 2, high_N2 - low_N2, np.zeros(len(boxes_N4))))
-
-
-# --- what counts as an area ------------------------------------------------------------------------------
-
-
-def repaired(shapes_N: np.ndarray) -> np.ndarray:
-    """Shapes with every invalid one made valid by GEOS' line-work method; valid ones are returned as they are.
-
-    The one policy of this project for self-crossing rings: every lobe that the lines enclose an odd number of
-    times counts (both lobes of a bow-tie), and parts without area are left out.
-    """
-    shapes_N = np.asarray(shapes_N, dtype=object)
-    bad_N = ~shapely.is_valid(shapes_N)
-    if not bad_N.any():
-        return shapes_N
-    mended_N = shapes_N.copy()
-    mended_N[bad_N] = areas_only(shapely.make_valid(shapes_N[bad_N]))
-    return mended_N
-
-
-def areas_only(shapes_N: np.ndarray) -> np.ndarray:
-    """The polygonal parts of shapes; repair and clipping leave lines and points where edges only touch."""
-    shapes_N = np.asarray(shapes_N, dtype=object).copy()
-    flat_N = shapely.get_dimensions(shapes_N) < 2
-    shapes_N[flat_N] = shapely.Polygon()
-    mixed_N = shapely.get_type_id(shapes_N) == shapely.GeometryType.GEOMETRYCOLLECTION
-    for i in np.flatnonzero(mixed_N):
-        parts = shapely.get_parts(shapely.get_parts(shapes_N[i]))
-        shapes_N[i] = shapely.multipolygons(parts[shapely.get_dimensions(parts) == 2])
-    return shapes_N

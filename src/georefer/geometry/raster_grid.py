@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import shapely
 
-from georefer.geometry.overlap import repaired
+from georefer.geometry.repair import repaired
 
 Pooling = float | Literal["any"]
 

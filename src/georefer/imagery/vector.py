@@ -17,7 +17,7 @@ from pyproj.exceptions import ProjError
 
 from georefer.errors import VectorError
 from georefer.geometry import GeoGrid
-from georefer.geometry.overlap import repaired
+from georefer.geometry.repair import repaired
 from georefer.imagery import geoparquet
 
 _OGR_ERRORS = (DataSourceError, DataLayerError, FeatureError, GeometryError, OGRCRSError, UnicodeError, ValueError)

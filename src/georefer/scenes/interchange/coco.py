@@ -31,7 +31,7 @@ import shapely
 
 from georefer.errors import InputError
 from georefer.geometry import Kind, Object, Objects
-from georefer.geometry.overlap import areas_only, repaired
+from georefer.geometry.repair import areas_only, repaired
 from georefer.geometry.shapes import KINDS
 from georefer.runlog import written_beside
 from georefer.scenes.interchange import rle

@@ -33,7 +33,7 @@ import yaml
 
 from georefer.errors import InputError
 from georefer.geometry import Object
-from georefer.geometry.overlap import areas_only, repaired
+from georefer.geometry.repair import areas_only, repaired
 from georefer.scenes.interchange.base import (
     Account,
     LabelledImage,
