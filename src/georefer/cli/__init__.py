@@ -1,12 +1,13 @@
 """The command line: one file per verb, each of which parses, calls one function and prints.
 
 Exit codes: 0 done, 1 done but something is wrong (doctor), 2 the input cannot be used (one sentence says why),
-130 interrupted. Anything else is a bug and shows its traceback.
+130 interrupted, 141 the reader of the output went away. Anything else is a bug and shows its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -57,6 +58,10 @@ def _run(verb: str, arguments: list[str]) -> int:
     except GeoreferError as error:
         print(f"georefer {verb}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # whoever read our output, such as `head`, has seen enough; nothing more may be flushed to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"georefer {verb}: interrupted; the same command goes on from what is saved", file=sys.stderr)
         return 130

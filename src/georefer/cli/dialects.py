@@ -12,6 +12,9 @@ from georefer.errors import GeoreferError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sizes", default="10,20,50", metavar="PX,...", help="object sizes for the ceiling (default: 10,20,50)"
+    )
     parser.add_argument("--markdown", action="store_true", help="the whole reference page instead of the list")
     show = parser.add_subparsers(dest="action", metavar="[show]").add_parser(
         "show", help="write shapes in one dialect and read them back"
@@ -39,19 +42,25 @@ def run(options: argparse.Namespace) -> int:
     if options.markdown:
         print(markdown(DIALECTS.values()), end="")
         return 0
-    return _list()
+    try:
+        sizes_px = _numbers(options.sizes)
+        if not all(1 <= size <= 500 for size in sizes_px):
+            raise ValueError(f"object sizes of 1 to 500 px fit the 1024 px image, found {options.sizes}")
+    except ValueError as error:
+        raise GeoreferError(str(error)) from error
+    return _list(sizes_px)
 
 
-def _list() -> int:
+def _list(sizes_px: list[float]) -> int:
     from georefer.dialects import DIALECTS
-    from georefer.dialects.reference import SIZES_PX, ceilings_of, kinds_of, numbers_of, text_of_example
+    from georefer.dialects.reference import ceilings_of, kinds_of, numbers_of, text_of_example
 
     print("mean IoU of a perfect model (share with IoU >= 0.5) for objects of so many pixels in a 1024 px image\n")
-    print(f"{'dialect':<16}{'says':<9}{'numbers':<29}" + "".join(f"{f'{size} px':<13}" for size in SIZES_PX))
+    print(f"{'dialect':<16}{'says':<9}{'numbers':<29}" + "".join(f"{f'{size:g} px':<13}" for size in sizes_px))
     for dialect in DIALECTS.values():
         for i, kind in enumerate(kinds_of(dialect)):
-            name, numbers = (dialect.name, numbers_of(dialect)) if i == 0 else ("", "")
-            row = "".join(f"{cell:<13}" for cell in ceilings_of(dialect, kind, count=50))
+            name, numbers = dialect.name if i == 0 else "", numbers_of(dialect, kind)
+            row = "".join(f"{cell:<13}" for cell in ceilings_of(dialect, kind, sizes_px, count=50))
             print(f"{name:<16}{kind:<9}{numbers:<29}{row}".rstrip())
             print(f"{'':<16}{_shortened(text_of_example(dialect, kind))}")
     return 0

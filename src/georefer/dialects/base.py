@@ -92,7 +92,12 @@ class Dialect:
     strict: ClassVar[re.Pattern[str]]
     """Exactly what `write` writes; an answer that departs from it was repaired, and a problem says so."""
     steps: Steps = Steps()
+    turned_steps: Steps | None = None
+    """The steps of oriented boxes, where they are not those of all else."""
+    cells: int = 0
+    """Cells along a side of the grids in which masks are written; 0 for those that say no masks."""
     frame_note: ClassVar[str] = "any"
+    """How the models of this family see an image, for people."""
 
     def frame_for(self, scene_size: tuple[int, int]) -> Frame:
         """How this family's models usually see a scene of (width, height); a loaded model knows its own better."""

@@ -54,6 +54,8 @@ class GroundSetDialect(Dialect):
                 reader.polygon(values, match.start(), match.end())
         reader.if_nothing()
 
+    frame_note = "Frame.groundset: 672 x 672"
+
     def frame_for(self, scene_size: tuple[int, int]) -> Frame:
         return Frame.groundset(scene_size)
 

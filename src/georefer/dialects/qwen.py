@@ -57,6 +57,8 @@ class Qwen2VLDialect(Dialect):
         reader.open_tail("<|box_start|>", "<|box_end|>")
         reader.if_nothing()
 
+    frame_note = "Frame.qwen, factor 28"
+
     def frame_for(self, scene_size: tuple[int, int]) -> Frame:
         return Frame.qwen(scene_size)
 
@@ -79,6 +81,7 @@ class Qwen25VLDialect(Dialect):
     steps = Steps("shown")
     lines = True
     """Whether each row stands on its own line."""
+    frame_note = "Frame.qwen, factor 28"
     strict = re.compile(strict_list(ROW))
 
     def _write(self, objects: Objects, frame: Frame, labelled: bool) -> str:
@@ -117,6 +120,7 @@ class Qwen3VLDialect(Qwen25VLDialect):
     source = "QwenLM/Qwen3-VL cookbooks and its evaluation code; issues 1427 and 1623"
     steps = Steps(1000)
     lines = False
+    frame_note = "Frame.qwen, factor 32"
 
     def frame_for(self, scene_size: tuple[int, int]) -> Frame:
         return Frame.qwen(scene_size, factor=32, min_pixels=65_536, max_pixels=16_777_216)

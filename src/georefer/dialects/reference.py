@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import shapely
 
@@ -35,9 +35,12 @@ def kinds_of(dialect: Dialect) -> list[Kind]:
     return [kind for kind in KIND_ORDER if kind in dialect.kinds]
 
 
-def numbers_of(dialect: Dialect) -> str:
-    """Its range in words, such as `0-999, floored`."""
-    steps = dialect.steps
+def numbers_of(dialect: Dialect, kind: Kind) -> str:
+    """Its range for one kind in words, such as `0-999, floored`."""
+    if kind == "mask":
+        where = "in its box" if dialect.name.startswith("georefer") else "over the image"
+        return f"{dialect.cells} x {dialect.cells} cells {where}"
+    steps = dialect.turned_steps if kind == "obb" and dialect.turned_steps else dialect.steps
     if steps.top == "shown":
         return "pixels of the resized image"
     top = 1000 if steps.top == "frame" else steps.top
@@ -50,10 +53,10 @@ def text_of_example(dialect: Dialect, kind: Kind) -> str:
     return dialect.write(example(kind), dialect.frame_for(EXAMPLE_SIZE), labelled=dialect.labelled)
 
 
-def ceilings_of(dialect: Dialect, kind: Kind, count: int = 200) -> list[str]:
-    """Mean IoU (share with IoU >= 0.5) at each of SIZES_PX; for points the mean distance."""
+def ceilings_of(dialect: Dialect, kind: Kind, sizes_px: Sequence[float] = SIZES_PX, *, count: int = 200) -> list[str]:
+    """Mean IoU (share with IoU >= 0.5) for objects of each size; for points the mean distance."""
     cells = []
-    for size in SIZES_PX:
+    for size in sizes_px:
         c = ceiling(dialect, kind, size, IMAGE_SIZE, count=count)
         cells.append(f"{c.error_px:.2f} px" if kind == "point" else f"{c.mean_iou:.2f} ({c.at_50:.0%})")
     return cells
@@ -79,23 +82,24 @@ def markdown(dialects: Iterable[Dialect]) -> str:
     ]
     for dialect in dialects:
         for i, kind in enumerate(kinds_of(dialect)):
-            name, numbers = (
-                (f"[`{dialect.name}`](#{dialect.name.replace('.', '')})", numbers_of(dialect)) if i == 0 else ("", "")
-            )
-            lines.append(f"| {name} | {kind} | {numbers} | {' | '.join(ceilings_of(dialect, kind))} |")
+            name = f"[`{dialect.name}`](#{dialect.name.replace('.', '')})" if i == 0 else ""
+            cells = [name, kind, numbers_of(dialect, kind), *ceilings_of(dialect, kind)]
+            lines.append(f"| {' | '.join(cells)} |")
     for dialect in dialects:
         lines += ["", f"## {dialect.name}", "", _about(dialect), "", f"Source: {dialect.source}.", ""]
         frame = dialect.frame_for(EXAMPLE_SIZE)
-        shown = f"{frame.rule}, {EXAMPLE_SIZE[0]} x {EXAMPLE_SIZE[1]} shown at {frame.width} x {frame.height}"
-        lines += [f"Nothing: `{dialect.nothing!r}`. Frame of the examples: {shown}.", ""]
+        shown = f"{EXAMPLE_SIZE[0]} x {EXAMPLE_SIZE[1]} shown at {frame.width} x {frame.height} ({frame.rule})"
+        nothing = dialect.nothing.replace("\n", "\\n").replace("`", "'")
+        lines += [f"Frame of its models: {dialect.frame_note}. Where there is nothing: `{nothing}`.", ""]
+        lines += [f"Examples, {shown}:", ""]
         for kind in kinds_of(dialect):
-            lines += [f"{kind}:", "", "```", text_of_example(dialect, kind).replace("```", "'''"), "```", ""]
+            lines += [f"{kind}:", "", "~~~", text_of_example(dialect, kind), "~~~", ""]
         lines += [
             "<details><summary>Grammar (Lark)</summary>",
             "",
-            "```",
+            "~~~",
             dialect.grammar().rstrip(),
-            "```",
+            "~~~",
             "",
             "</details>",
         ]

@@ -47,6 +47,7 @@ class Text4SegDialect(Dialect):
     nothing = f"<seg>{Text4SegRuns((OTHERS,)).write(np.zeros((CELLS, CELLS), dtype=np.uint8))}</seg>"
     steps = Steps(CELLS, cells=True)
     frame_note = "Frame.resize 336"
+    cells = CELLS
     strict = re.compile(rf"[^<>]{{0,300}}<seg>{_ROW}(?:\n {_ROW})*\n</seg>")
     _part = re.compile(r"<seg>|</seg>", re.IGNORECASE)
 
