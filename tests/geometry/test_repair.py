@@ -6,7 +6,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from georefer.geometry.repair import MAX_EDGES, crossings, repaired
+from georefer.geometry.repair import crossings, repaired
 
 BOW_TIE = shapely.Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
 SHAPES = {
@@ -34,8 +34,17 @@ def test_a_ring_that_crosses_nowhere_and_turns_is_valid(points):
         assert shapely.is_valid(ring) or ring.area == 0
 
 
-def test_too_many_edges_are_not_compared():
-    assert crossings(shapely.Point(0, 0).buffer(1, quad_segs=MAX_EDGES), 7) == 8
+def test_shapes_of_many_edges_are_counted_alike():
+    turns = np.linspace(0, 2 * np.pi, 700, endpoint=False)
+    flower = shapely.Polygon(
+        np.stack([np.cos(turns) * np.cos(3 * turns), np.sin(turns) * np.cos(3 * turns)], axis=1) + 5
+    )
+    assert crossings(shapely.Point(0, 0).buffer(1, quad_segs=400), 7) == 0
+    two = shapely.MultiPolygon([shapely.Point(x, 0).buffer(1, quad_segs=200) for x in (0, 1)])
+    assert crossings(two, 7) == 2
+    assert crossings(flower, 10**6) > 0 and crossings(flower, 3) > 3
+    strewn = shapely.Polygon(np.random.default_rng(0).random((20_000, 2)))
+    assert crossings(strewn, 1000) == 1001  # and not after minutes
 
 
 def test_both_lobes_of_a_bow_tie_count():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-MAX_EDGES = 500
-"""Of one shape; 250,000 pairs take some milliseconds."""
+MAX_CROSSINGS = 300
+"""Of one shape of a file: some 30 ms of repair; outlines that people or models draw cross themselves a few times."""
+
+PAIRWISE, BLOCK = 500, 64
+"""Edges that are all compared with each other in one go, and those looked up together where there are more."""
 
 
 def repaired(shapes_N: np.ndarray) -> np.ndarray:
@@ -36,18 +39,22 @@ def areas_only(shapes_N: np.ndarray) -> np.ndarray:
     return shapes_N
 
 
+def is_repairable(shape: shapely.Geometry) -> bool:
+    """Whether `repaired` takes well under a second: rings of a file from anywhere are kept only then."""
+    return bool(shape.is_valid) or crossings(shape, MAX_CROSSINGS) <= MAX_CROSSINGS
+
+
 def crossings(shape: shapely.Geometry, most: int) -> int:
-    """How often the edges of an area meet other than as neighbours in a ring, or more than `most`.
+    """How often the edges of an area meet other than as neighbours in a ring; more than `most` once that is certain.
 
     Repair costs GEOS some 0.1 ms a crossing and grows faster than that: a ring of 100 points strewn at random takes
-    0.4 s, one of 400 points 26 s. Whoever repairs shapes that a stranger made asks here first. Edges are compared
-    pairwise, so shapes of more than MAX_EDGES are given up at once.
+    0.4 s, one of 400 points 26 s. Whoever repairs shapes that a stranger made asks here first.
     """
     points_P2, ring_P = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(shape)), return_index=True)
-    if len(points_P2) > MAX_EDGES:
-        return most + 1
     is_edge_P = ring_P[:-1] == ring_P[1:]
     a_E2, b_E2 = points_P2[:-1][is_edge_P], points_P2[1:][is_edge_P]
+    if len(a_E2) > PAIRWISE:
+        return _crossings_by_tree(shapely.linestrings(np.stack([a_E2, b_E2], axis=1)), most)
     along_E2 = b_E2 - a_E2
     # the sides on which each edge sees the ends of every other; edges meet where each sees the other's ends apart
     from_a_EE, from_b_EE = (_cross(along_E2[:, None], end_E2[None] - a_E2[:, None]) for end_E2 in (a_E2, b_E2))
@@ -56,6 +63,17 @@ def crossings(shape: shapely.Geometry, most: int) -> int:
     meets_EE = apart_EE & apart_EE.T & near_EE & near_EE.T
     # neighbours in a ring always meet, and so does every edge with itself
     return max(0, (int(meets_EE.sum()) - 3 * len(a_E2)) // 2)
+
+
+def _crossings_by_tree(edges_E: np.ndarray, most: int) -> int:
+    """The same for many edges; stops at the block in which there are too many."""
+    tree, met = shapely.STRtree(edges_E), 0
+    for start in range(0, len(edges_E), BLOCK):
+        block = edges_E[start : start + BLOCK]
+        met += tree.query(block, predicate="intersects").shape[1] - 3 * len(block)
+        if met > 2 * most:
+            return most + 1
+    return max(0, met // 2)
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ import shapely
 
 from georefer.errors import InputError
 from georefer.geometry import Kind, Object, Objects
-from georefer.geometry.repair import areas_only, repaired
+from georefer.geometry.repair import areas_only, is_repairable, repaired
 from georefer.geometry.shapes import KINDS
 from georefer.runlog import written_beside
 from georefer.scenes.interchange import rle
@@ -255,6 +255,8 @@ def _rings(segmentation: list[Any], account: Account, where: str) -> shapely.Geo
         part = None if numbers is None else shapely.Polygon(numbers.reshape(-1, 2))
         if part is None or shapely.convex_hull(part).area == 0:
             account.changed.add("ring without three points left out", where)
+        elif not is_repairable(part):
+            account.changed.add("ring that crosses itself too often left out", where)
         else:
             parts.append(part)
     if len(parts) < 2:

@@ -33,7 +33,7 @@ import yaml
 
 from georefer.errors import InputError
 from georefer.geometry import Object
-from georefer.geometry.repair import areas_only, repaired
+from georefer.geometry.repair import areas_only, is_repairable, repaired
 from georefer.scenes.interchange.base import (
     Account,
     LabelledImage,
@@ -193,7 +193,10 @@ def _row(words, where: str, variant: Variant, size: tuple[int, int], classes, ro
     if shapely.convex_hull(shapely.MultiPoint(xy_N2)).area == 0:
         return account.dropped.add("no area", where)
     if variant == "yolo-seg":
-        return rows.add(shapely.Polygon(xy_N2), label, "polygon", score=score)
+        outline = shapely.Polygon(xy_N2)
+        if not is_repairable(outline):
+            return account.dropped.add("outline that crosses itself too often", where)
+        return rows.add(outline, label, "polygon", score=score)
     shape, kind, notes = quad_shape(xy_N2, tolerance_px)
     for note in notes:
         account.changed.add(note, where)
