@@ -23,8 +23,10 @@ MASKS, REPEATS = 2_000, 5
 
 def main() -> None:
     rng = np.random.default_rng(0)
+    print("R-RLE is a grid over the whole image, as GeoGround writes it; the second line of each: shapes that fill it")
     for side in (16, 24, 32):
-        grid_text(rng, side)
+        for make in (image_grids, grids):
+            grid_text(rng, side, make)
     token_counts(rng)
     against_pycocotools(rng)
     against_shapely(rng)
@@ -49,6 +51,15 @@ def shapes(rng: np.random.Generator, count: int) -> np.ndarray:
 def grids(rng: np.random.Generator, count: int, side: int) -> np.ndarray:
     made_N = shapes(rng, count)
     return pooled(coverages(made_N, shapely.bounds(made_N), side, side))
+
+
+def image_grids(rng: np.random.Generator, count: int, side: int) -> np.ndarray:
+    """Objects of 10 to 60 % of an image at any place in it, any covered cell set."""
+    made_N = shapes(rng, count)
+    reach_N = np.ptp(shapely.bounds(made_N).reshape(-1, 2, 2), axis=1).max(axis=1)
+    width_N = reach_N / rng.uniform(0.1, 0.6, count)
+    corner_N2 = shapely.bounds(made_N)[:, :2] - rng.uniform(0, 1, (count, 2)) * (width_N - reach_N)[:, None]
+    return pooled(coverages(made_N, np.hstack((corner_N2, corner_N2 + width_N[:, None])), side, side), "any")
 
 
 # --- text ------------------------------------------------------------------------------------------------
@@ -82,13 +93,13 @@ def read_by_cell(text: str) -> np.ndarray:
     return np.array(rows, dtype=np.uint8)
 
 
-def grid_text(rng: np.random.Generator, side: int) -> None:
+def grid_text(rng: np.random.Generator, side: int, make: Callable[..., np.ndarray]) -> None:
     size = (side, side)
     names = ("loop", "batch, new codec", "batch, new masks", "batch, seen masks", "one by one, new masks")
     times: dict[str, list[float]] = {name: [] for name in names}
     by_list: list[float] = []
     for _ in range(REPEATS):
-        other_NRC, grids_NRC = grids(rng, MASKS, side), grids(rng, MASKS, side)
+        other_NRC, grids_NRC = make(rng, MASKS, side), make(rng, MASKS, side)
         texts = GeoGroundRuns().write_many(grids_NRC)
         assert texts[:50] == [write_by_cell(grid) for grid in grids_NRC[:50]]
         part = slice(0, MASKS // 4)  # the loop is slow; a quarter is enough to time it
@@ -108,7 +119,8 @@ def grid_text(rng: np.random.Generator, side: int) -> None:
         times["one by one, new masks"].append(seconds(single))
         assert all((a == b).all() for a, b in zip(batch()[0], grids_NRC, strict=True))
     loop = statistics.median(times["loop"])
-    print(f"R-RLE {side} x {side}, write and read, loop over cells {loop / MASKS * 1e6:.0f} us a mask")
+    where = "over the image" if make is image_grids else "filled"
+    print(f"R-RLE {side} x {side} {where}, write and read, loop over cells {loop / MASKS * 1e6:.0f} us a mask")
     print(f"  {'(the loop over plain lists)':<28} {loop / statistics.median(by_list):6.1f}x")
     for name in names[1:]:
         ours = statistics.median(times[name])
@@ -126,12 +138,18 @@ class Listed:
 
 
 def token_counts(rng: np.random.Generator) -> None:
-    made_NRC = grids(rng, 500, 16)
+    for where, make in (("over the image", image_grids), ("in the object's box", grids)):
+        tokens_of(make(rng, 500, 16), where)
+
+
+def tokens_of(made_NRC: np.ndarray, where: str) -> None:
     geoground = GeoGroundRuns().write_many(made_NRC)
     compact = [CompactRuns().write(grid) for grid in made_NRC]
     runs = sum(1 + (row[1:] != row[:-1]).sum() for grid in made_NRC for row in grid) / len(made_NRC)
     led = sum(row[0] for grid in made_NRC for row in grid) / len(made_NRC)
-    print("16 x 16 in the object's box, averages of 500 masks")
+    print(f"16 x 16 {where}, averages of 500 masks")
+    marked = np.mean([4 * (text.count(",") + text.count(";")) for text in geoground])
+    print(f"  GeoGround's value, star, count, separator as a token each {marked:.1f}")
     print(f"  characters: GeoGround {np.mean([*map(len, geoground)]):.0f}, compact {np.mean([*map(len, compact)]):.0f}")
     print(f"  compact, each number and each sign as one token {np.mean([*map(signs, compact)]):.1f}")
     print(f"  one token a run: with a separator a row {runs + 16:.1f}, without {runs + led:.1f}", end="")

@@ -8,7 +8,7 @@ import lark
 import numpy as np
 from benchmarks.fuzz import mutated
 
-from georefer.dialects.base import LOSSES
+from georefer.dialects.reading import LOSSES
 from georefer.geometry import Frame
 
 

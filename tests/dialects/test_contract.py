@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from georefer.dialects import DIALECTS
-from georefer.dialects.base import LOSSES
 from georefer.dialects.reader import MAX_OBJECTS
+from georefer.dialects.reading import LOSSES
 from georefer.dialects.reference import example, kinds_of
 from georefer.geometry import OBB, Frame, Objects, polygon_iou
 

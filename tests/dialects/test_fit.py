@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.dialects.promises import check_nothing_breaks_it, check_own_words, kinds_of_problems
 
-from georefer.dialects.base import Relation
 from georefer.dialects.fit import FitDialect
+from georefer.dialects.reading import Relation
 from georefer.geometry import OBB, Frame, Objects
 from georefer.geometry.angles import CONVENTIONS, to_convention
 from georefer.geometry.rotated import obb_from_polygons

@@ -6,8 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import shapely
 import torch
 
+from georefer.dialects import DIALECTS
+from georefer.dialects.runs import MASK_TOKENS
+from georefer.geometry import Frame, Objects
 from georefer.models import tiny as tiny_module
 from georefer.models.tiny import (
     TinySettings,
@@ -22,6 +26,7 @@ from georefer.models.tiny import (
     text_ids,
     word_ids,
 )  # fmt: skip
+from georefer.models.tiny_tokenizer import build_tokenizer
 
 SMALL = TinySettings(image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48,
                      stem_widths=(8, 8, 16), stem_blocks=(0, 1, 0))  # fmt: skip
@@ -213,3 +218,13 @@ def test_adapters_attach_and_train_through_the_packed_path(images):
     packed_loss(forward_packed(adapted, batch)[0], batch).backward()
     trained = [name for name, p in adapted.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     assert trained and all("lora_B" in name for name in trained)
+
+
+def test_a_mask_costs_one_token_a_run():
+    tokenizer = build_tokenizer(TEXTS, 128, marks=MASK_TOKENS)
+    roof = Objects.of([shapely.box(10, 10, 90, 90)], ["roof"], kind="mask")
+    text = DIALECTS["georefer-tokens"].write(roof, Frame.resize((128, 128), (128, 128), 128))
+    assert text == "roof [10, 10, 90, 90]{16: <m0><m16>" + "<m=>" * 15 + "}"
+    grid = text[text.index("<") : -1]
+    assert len(text_ids(tokenizer, grid)) == 17
+    assert tokenizer.decode(text_ids(tokenizer, text)) == text

@@ -1,6 +1,6 @@
 """Dialects: the only code that turns geometry into text and back. A file a family, a line of the table a dialect."""
 
-from georefer.dialects.base import Dialect, Problem, Reading, Relation
+from georefer.dialects.base import Dialect
 from georefer.dialects.deepseek import DeepSeekVL2Dialect
 from georefer.dialects.ferret import FerretDialect
 from georefer.dialects.fit import FitDialect
@@ -19,6 +19,7 @@ from georefer.dialects.molmo import MolmoDialect
 from georefer.dialects.moondream import MoondreamDialect
 from georefer.dialects.paligemma import PaliGemmaDialect
 from georefer.dialects.qwen import Qwen2VLDialect, Qwen3VLDialect, Qwen25VLDialect
+from georefer.dialects.reading import Problem, Reading, Relation
 from georefer.dialects.rex_omni import RexOmniDialect
 from georefer.dialects.shikra import ShikraDialect
 from georefer.dialects.text4seg import Text4SegDialect

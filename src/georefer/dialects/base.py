@@ -1,73 +1,14 @@
-"""What a dialect is, and what reading an answer gives."""
+"""What a dialect is: one family of models' way to say geometry in text."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-import numpy as np
-
+from georefer.dialects.reader import Reader
+from georefer.dialects.reading import Reading
 from georefer.dialects.steps import Steps
 from georefer.geometry import Frame, Kind, Objects
-
-ProblemKind = Literal[
-    "too-long", "too-many", "unreadable", "wrong-count", "truncated", "not-a-number", "off-grammar",
-    "not-integer", "swapped", "out-of-range", "empty-shape", "duplicate",
-]  # fmt: skip
-
-LOSSES: frozenset[str] = frozenset(
-    {"too-long", "too-many", "unreadable", "wrong-count", "truncated", "not-a-number", "empty-shape"}
-)
-"""Problems by which something the model said was lost; the others were repaired."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with an answer, and where: characters `start` to `end` of the text."""
-
-    kind: ProblemKind
-    start: int
-    end: int
-    message: str
-
-    @property
-    def is_loss(self) -> bool:
-        return self.kind in LOSSES
-
-
-@dataclass(frozen=True)
-class Relation:
-    """Subject, predicate, object: the ends are places in the Reading's objects."""
-
-    subject: int
-    predicate: str
-    object: int
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What an answer says: objects in scene pixels, and everything that was repaired or lost on the way.
-
-    `says_none` is true where the model explicitly answered that there is nothing. An answer that holds no
-    object and does not say so is not `readable`; scores count it as wrong. `relations` are those of the few
-    dialects that can say them.
-    """
-
-    text: str
-    objects: Objects
-    problems: tuple[Problem, ...] = ()
-    says_none: bool = False
-    relations: tuple[Relation, ...] = ()
-
-    @property
-    def areas(self) -> Objects:
-        """The objects without points and lines, which some families say beside each box; what box tasks score."""
-        return self.objects[np.isin(self.objects.kinds_N.astype(str), ("point", "line"), invert=True)]
-
-    @property
-    def readable(self) -> bool:
-        return len(self.objects) > 0 or self.says_none
 
 
 class Dialect:
@@ -119,8 +60,6 @@ class Dialect:
 
     def read(self, text: str, frame: Frame) -> Reading:
         """What a text says, in scene pixels and within the scene; never raises."""
-        from georefer.dialects.reader import Reader
-
         reader = Reader(self, text, frame)
         self._read(reader)
         return reader.reading()
@@ -132,5 +71,5 @@ class Dialect:
     def _write(self, objects: Objects, frame: Frame, labelled: bool) -> str:
         raise NotImplementedError
 
-    def _read(self, reader) -> None:
+    def _read(self, reader: Reader) -> None:
         raise NotImplementedError

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import shapely
 
-from georefer.dialects.base import Dialect, Reading, Relation
+from georefer.dialects.base import Dialect
 from georefer.dialects.oriented import BRACE, Said, brace_numbers, hand_in, rows_of, within
 from georefer.dialects.reader import MAX_OBJECTS, Reader
+from georefer.dialects.reading import Reading, Relation
 from georefer.dialects.steps import Steps
 from georefer.dialects.tagged import checked_labels, label_runs
 from georefer.geometry import Frame, Objects

@@ -43,7 +43,7 @@ _LIST = rf"\[{_N}(?:, {_N}){{3,{MAX_NUMBERS - 1}}}(?: @ {_N})?\](?:\{{[^{{}}]{{1
 
 
 class GeoreferDialect(Dialect):
-    """See the module: write rounds and never makes a shape vanish; read repairs what can be repaired.
+    """Write rounds and never makes a shape vanish; read repairs what can be repaired.
 
     `cells` is the side of the mask grids that are written (8 to 32), `points` the vertex budget of a polygon.
     With `tokens` the grid is said in single tokens, for a model whose vocabulary has them (`runs.MASK_TOKENS`).

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 
-from georefer.dialects.base import Dialect, Problem, ProblemKind, Reading, Relation
+from georefer.dialects.reading import Problem, ProblemKind, Reading, Relation
 from georefer.geometry import OBB, Frame, Kind, Objects
 from georefer.geometry.repair import crossings, repaired
+
+if TYPE_CHECKING:
+    from georefer.dialects.base import Dialect
 
 MAX_TEXT = 100_000
 """Characters of one answer that are read; a model that babbles must not cost more than milliseconds."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from georefer.dialects.grid_reader import (
     INTEGER,
+    MAX_KNOWN,
     MAX_SIDE,
     GridReader,
     KnownRows,
@@ -54,11 +55,18 @@ TOKEN_NUMBERS = {token: number - 1 for number, token in enumerate(MASK_TOKENS)}
 # --- GeoGround -------------------------------------------------------------------------------------------
 
 
+NARROW, MANY = 16, 8
+"""Columns up to which every possible row has a place in an array (1 MB for 16), and grids from which on this pays."""
+
+BITS = bytes.maketrans(b"01", b"\0\1")
+
+
 class GeoGroundRuns:
     """`value *count` runs joined by ", ", rows by "; ", and ";" at the end; the tags around it are the caller's."""
 
     def __init__(self) -> None:
         self._tables: dict[int, tuple[KnownRows, KnownRows, KnownRows]] = {}
+        self._narrow: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def _known(self, columns: int) -> tuple[KnownRows, KnownRows, KnownRows]:
         """Row number to text, the same for last rows, and text to cells.
@@ -66,12 +74,20 @@ class GeoGroundRuns:
         Rows of one run, which most shapes have, are there from the start.
         """
         if columns not in self._tables:
-            texts = KnownRows(lambda number: _runs_text(f"{number:0{columns}b}") + "; ")
-            ends = KnownRows(lambda number: _runs_text(f"{number:0{columns}b}") + ";\n")
             cells = KnownRows(lambda row: _clean_row(row, columns))
+
+            def said(number: int) -> str:
+                bits = f"{number:0{columns}b}"
+                row = _runs_text(bits)
+                # what was written is likely to be read
+                if len(cells) < MAX_KNOWN:
+                    cells[row] = bits.encode().translate(BITS)
+                return row + "; "
+
+            texts = KnownRows(said)
+            ends = KnownRows(lambda number: texts[number][:-1] + "\n")
             for start, end in combinations_with_replacement(range(columns + 1), 2):
-                number = (1 << (columns - start)) - (1 << (columns - end))
-                cells[texts[number][:-2]] = bytes(start) + b"\1" * (end - start) + bytes(columns - end)
+                ends[(1 << (columns - start)) - (1 << (columns - end))]
             self._tables[columns] = texts, ends, cells
         return self._tables[columns]
 
@@ -86,9 +102,26 @@ class GeoGroundRuns:
         texts, ends, _ = self._known(grids_NRC.shape[2])
         numbers_NR = row_numbers(grids_NRC)
         # one join and one split for all grids; a line break marks where each ends
-        said = list(map(texts.__getitem__, numbers_NR.ravel().tolist()))
-        said[rows - 1 :: rows] = map(ends.__getitem__, numbers_NR[:, -1].tolist())
+        if grids_NRC.shape[2] <= NARROW and len(grids_NRC) >= MANY:
+            said = self._narrow_rows(numbers_NR, grids_NRC.shape[2])
+        else:
+            said = list(map(texts.__getitem__, numbers_NR.ravel().tolist()))
+            said[rows - 1 :: rows] = map(ends.__getitem__, numbers_NR[:, -1].tolist())
         return "".join(said).split("\n")[:-1]
+
+    def _narrow_rows(self, numbers_NR: np.ndarray, columns: int) -> list[str]:
+        """Texts of all rows by indexing arrays, so that no row number has to become a Python object."""
+        if columns not in self._narrow:
+            self._narrow[columns] = np.full((2, 1 << columns), None, dtype=object), np.zeros(1 << columns, dtype=bool)
+        said_2M, known_M = self._narrow[columns]
+        if not (seen_NR := known_M[numbers_NR]).all():
+            texts, ends, _ = self._known(columns)
+            for number in np.unique(numbers_NR[~seen_NR]).tolist():
+                said_2M[:, number] = texts[number], ends[number]
+                known_M[number] = True
+        said_NR = said_2M[0, numbers_NR]
+        said_NR[:, -1] = said_2M[1, numbers_NR[:, -1]]
+        return said_NR.ravel().tolist()
 
     def read(self, text: str, size: Size | None = None) -> tuple[np.ndarray | None, list[Problem]]:
         """(grid (rows, columns) of uint8 or None, problems).

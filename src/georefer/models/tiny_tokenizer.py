@@ -6,6 +6,7 @@ costs minutes of training and three times the answer length. So the vocabulary i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -20,15 +21,20 @@ SPECIAL_TOKENS = (PAD, EOS, IMAGE, USER, ASSISTANT)
 _PIECES = r"\p{N}+|, | ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s"
 
 
-def build_tokenizer(texts: Iterable[str], numbers: int = 128, max_words: int = 2000) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    texts: Iterable[str], numbers: int = 128, max_words: int = 2000, marks: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """Tokenizer with every integer 0..`numbers` as one token, and the `max_words` most frequent pieces of `texts`.
+
+    `marks` are further pieces of one token each wherever they stand, such as `dialects.runs.MASK_TOKENS`.
 
     Never meets an unknown: a piece outside the vocabulary is written byte by byte, so decode(encode(text)) is
     the text. Ties in frequency are broken by spelling, so the same texts give the same ids.
     """
-    pre_tokenizer = _pre_tokenizer()
+    pre_tokenizer = _pre_tokenizer(marks)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    wanted = [*SPECIAL_TOKENS, *alphabet, *map(str, range(numbers + 1)), *_frequent(texts, pre_tokenizer, max_words)]
+    words = _frequent(texts, pre_tokenizer, max_words)
+    wanted = [*SPECIAL_TOKENS, *alphabet, *map(str, range(numbers + 1)), *marks, *words]
     vocabulary = {token: index for index, token in enumerate(dict.fromkeys(wanted))}
     # `ignore_merges`: a piece found whole in the vocabulary is taken whole; without merges the rest is bytes.
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
@@ -79,8 +85,9 @@ def encode_segment(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str)
     return asked + answered, [False] * len(asked) + [True] * len(answered)
 
 
-def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
-    split = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
+def _pre_tokenizer(marks: Sequence[str]) -> pre_tokenizers.PreTokenizer:
+    pieces = "|".join([*map(re.escape, marks), _PIECES])
+    split = pre_tokenizers.Split(Regex(pieces), behavior="isolated")
     return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
