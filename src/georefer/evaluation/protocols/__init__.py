@@ -1,0 +1,1 @@
+"""Published scorers, reproduced on their own file formats, one file each; what they do differently is said in each."""

@@ -1,0 +1,100 @@
+"""The GroundSet scorer, row by row and in sum, against what the original gave; and its quirks in a line each."""
+
+import gzip
+import json
+import math
+
+import pandas
+import pytest
+
+from georefer.errors import InputError
+from georefer.evaluation.protocols.groundset import MODELS, groups_of_tree, read_table, score_table
+
+CASES = [(task, model) for task in ("detection", "rec", "phrase") for model in MODELS]
+
+
+def reference(golden, name):
+    path = golden / "groundset" / name
+    return json.loads(gzip.decompress(path.read_bytes()))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("task, model", CASES)
+def test_every_row_and_every_group_is_as_published(golden, task, model):
+    if not list((golden / "groundset" / model).glob(f"{task}_*")):
+        pytest.skip(f"no reference for {model} in {task}")
+    table = read_table(golden / "groundset" / model, task)
+    rows = reference(golden, "per_row.json.gz")[f"{model}/{task}"]
+    expected = reference(golden, "expected.json.gz")[f"{model}/{task}"]
+    assert len(table) == len(rows) > 100
+    group_of = {str(label).lower(): row.get("group", "other") for label, row in zip(table["CLASS"], rows, strict=True)}
+    found = score_table(table, task, model, group_of)
+    for mine, theirs in zip(found.rows, rows, strict=True):
+        assert (mine.tp, mine.fp, mine.fn, mine.tn) == tuple(theirs[k] for k in ("tp", "fp", "fn", "tn")), theirs
+        assert mine.best_iou == pytest.approx(theirs["iou"], abs=1e-9)
+    assert not found.differs
+    check(found.groups, expected["default"])
+    if "exclude_noise" in expected:
+        check(score_table(table, task, model, group_of, exclude_noise=True).groups, expected["exclude_noise"])
+
+
+def check(found, expected):
+    assert set(found) == set(expected)
+    for group, metrics in expected.items():
+        for name, value in metrics.items():
+            assert math.isclose(found[group][name], value, abs_tol=1e-9), (group, name)
+
+
+def one(prediction, truth, task="detection", model="finetune"):
+    table = pandas.DataFrame(
+        [[1, prediction, truth, "Pond", False]], columns=["ID", "PREDICTION", "GROUND_TRUTH", "CLASS", "NOISE"]
+    )
+    scores = score_table(table, task, model)
+    (row,) = scores.rows
+    return (row.tp, row.fp, row.fn, row.tn), row.best_iou, scores
+
+
+TRUTH = "[0.1, 0.2, 0.3, 0.4]"
+
+
+@pytest.mark.parametrize(
+    "prediction, truth, model, counts",
+    [
+        ("[100, 200, 300, 400]", TRUTH, "finetune", (1, 0, 0, 0)),
+        ("[100, 200, 300, 400] [100, 200, 300, 400]", TRUTH, "finetune", (1, 1, 0, 0)),
+        ("100 200 300 400", TRUTH, "finetune", (0, 0, 1, 0)),  # dropped: no false positive
+        ("None", "None", "finetune", (0, 0, 0, 1)),
+        ("[0.1, 0.2, 0.3, 0.4]", TRUTH, "llava", (1, 0, 0, 0)),
+        ("[0.0, 0.2, 0.3, 0.4]", "[0, 0.2, 0.3, 0.4]", "llava", (0, 1, 1, 0)),  # the edge makes it per mille
+        ("<loc0205><loc0102><loc0410><loc0307>", TRUTH, "paligemma", (1, 0, 0, 0)),
+        ("{<10><20><30><40>|<90>}", TRUTH, "geochat", (1, 0, 0, 0)),
+        ("{<20><30><20><20>|<0>}", TRUTH, "skysense", (1, 0, 0, 0)),
+        ("[100, 200, 300, 400, 9]", TRUTH, "finetune", (1, 0, 0, 0)),  # the fifth number is swallowed
+    ],
+)
+def test_quirks(prediction, truth, model, counts):
+    assert one(prediction, truth, model=model)[0] == counts
+
+
+def test_where_the_original_stops_is_said():
+    counts, best, scores = one("[100, 200, 300, 400]", "[0.5, 0.5, 0.5, 0.5]")
+    assert counts == (0, 1, 1, 0) and best == (0.0,) and scores.differs == (1,)
+
+
+def test_groups_come_from_the_second_level():
+    tree = {"elements": {"Artificial": {"Building": {"Religious": ["Church"]}, "Heritage": ["Church", "Fort"]}}}
+    groups = groups_of_tree(tree)
+    assert {name: groups[name] for name in ("building", "religious", "church")} == dict.fromkeys(
+        ("building", "religious", "church"), "building"
+    )
+    assert groups["heritage"] == groups["fort"] == "heritage"
+
+
+def test_bad_input_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"holds no detection_<number>\.csv"):
+        read_table(tmp_path, "detection")
+    (tmp_path / "rec_0.csv").write_text("ID\tPREDICTION\n1\tx\n")
+    with pytest.raises(InputError, match="has no column GROUND_TRUTH, CLASS, NOISE"):
+        read_table(tmp_path, "rec")
+    with pytest.raises(InputError, match="knows no model 'gpt'"):
+        score_table(pandas.DataFrame(columns=["ID", "PREDICTION", "GROUND_TRUTH", "CLASS", "NOISE"]), "rec", "gpt")
