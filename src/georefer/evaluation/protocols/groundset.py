@@ -1,7 +1,7 @@
-"""GroundSet's scorer for boxes: detection, multi-class detection (phrase) and REC, as published.
+"""GroundSet's scorer as published: detection, multi-class detection (phrase), REC, segmentation and presence (vqa).
 
-Source: github.com/rogerferrod/GroundSet at 84aeed1, src/eval/eval_{detection,phrase,rec}.py. Input are its tables
-`<task>_<n>.csv`, tab separated, with ID, PREDICTION, GROUND_TRUTH, CLASS and NOISE.
+Source: github.com/rogerferrod/GroundSet at 84aeed1, src/eval/eval_{detection,phrase,rec,segment,vqa}.py. Input
+are its tables `<task>_<n>.csv`, tab separated, with ID, PREDICTION, GROUND_TRUTH, CLASS and NOISE.
 
 What it does that a strict scorer would not, all kept here:
 
@@ -11,7 +11,9 @@ What it does that a strict scorer would not, all kept here:
 - Each prediction looks only at its best truth, in the order of the answer; a truth that is taken makes it false.
 - mIoU is the mean over predictions of the best IoU: missed objects cost nothing, duplicates count in full.
 - "acc0.5" adds up objects and empty images; a box without width is a false positive, one that is a point is dropped.
-- `phrase` ignores the classes that it asks for.
+- `phrase` ignores the classes that it asks for; `segment` passes over some classes, and a ring that crosses itself
+  keeps one lobe and is not clipped to the image.
+- `vqa` looks at the first letters: "not sure" is a right no, "I see no building" a wrong yes.
 
 The original stops with an exception where a truth spans no area and there is a prediction; here that prediction has
 IoU 0 with it, and the row is listed in `differs`.
@@ -20,6 +22,7 @@ IoU 0 with it, and the row is listed in `differs`.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +35,22 @@ import shapely.affinity
 
 from georefer.errors import InputError
 
-Task = Literal["detection", "phrase", "rec"]
+Task = Literal["detection", "phrase", "rec", "segment", "vqa"]
 
 SIDE_PX = 672
 """The square to which all boxes are scaled and clipped; overlap does not depend on it."""
 
 COLUMNS = ("ID", "PREDICTION", "GROUND_TRUTH", "CLASS", "NOISE")
+
+NOT_SEGMENTED = frozenset(
+    (
+        "vegetation", "forests & woodlands", "forest", "woodland", "industrial zone",
+        "industrial, agricultural or commercial zone", "public space",
+    )
+)  # fmt: skip
+"""Classes that the scorer of segments passes over."""
+
+PUNCTUATION = string.punctuation
 
 _N = r"-?[0-9]+(?:\.[0-9]+)?"
 _NUMBER = re.compile(_N)
@@ -132,19 +145,27 @@ def score_table(
     """
     if model not in MODELS:
         raise InputError(f"the GroundSet scorer knows no model '{model}', which decides the scale: {', '.join(MODELS)}")
+    if exclude_noise and task in ("phrase", "segment"):
+        raise InputError(f"the published scorer of {task} cannot leave out noise; score all rows")
     if exclude_noise:
         table = table[table["NOISE"].astype(str) == "False"]
     rows, differs = [], []
     for id_, prediction, truth, label in table[["ID", "PREDICTION", "GROUND_TRUTH", "CLASS"]].itertuples(index=False):
+        group = (group_of or {}).get(str(label).lower(), "other")
+        if task == "vqa":
+            rows.append(_score_answer(id_, group, prediction, truth))
+            continue
+        if task == "segment" and str(label).lower() in NOT_SEGMENTED:
+            continue
         found_P = _predictions(prediction, task, MODELS[model])
         true_T = _truths(truth, task)
-        group = (group_of or {}).get(str(label).lower(), "other")
         rows.append(_score_row(id_, group, found_P, true_T))
         if len(found_P) and any(shape is None for shape in true_T):
             differs.append(id_)
-    groups = {"ALL": _percent(rows)}
+    percent = _percent_of_answers if task == "vqa" else _percent
+    groups = {"ALL": percent(rows)}
     if task != "phrase":
-        groups |= {name: _percent([r for r in rows if r.group == name]) for name in sorted({r.group for r in rows})}
+        groups |= {name: percent([r for r in rows if r.group == name]) for name in sorted({r.group for r in rows})}
     return GroundSetScores(groups, tuple(rows), tuple(differs))
 
 
@@ -189,6 +210,21 @@ def _score_row(
     )
 
 
+def _score_answer(id_: Any, group: str, prediction: Any, truth: Any) -> RowScore:
+    """Yes or no by the first letters: "not sure" is a right no, "I see no building" a wrong yes."""
+    said = prediction.lower().strip(PUNCTUATION).strip() if isinstance(prediction, str) else ""
+    if isinstance(truth, str) and truth.lower() == "yes":
+        right = said.startswith("yes")
+        return RowScore(id_, group, int(right), 0, int(not right), 0, ())
+    right = said.startswith("no")
+    return RowScore(id_, group, 0, int(not right), 0, int(right), ())
+
+
+def _percent_of_answers(rows: list[RowScore]) -> dict[str, float]:
+    found = _percent(rows)
+    return {"P": found["P@0.5"], "R": found["R0.5"], "F1": found["F1@0.5"], "acc": found["acc0.5"]}
+
+
 def _percent(rows: list[RowScore]) -> dict[str, float]:
     tp, fp, fn, tn = (sum(getattr(r, name) for r in rows) for name in ("tp", "fp", "fn", "tn"))
     iou_P = [iou for r in rows for iou in r.best_iou]
@@ -205,16 +241,31 @@ def _percent(rows: list[RowScore]) -> dict[str, float]:
 def _truths(text: Any, task: Task) -> list[shapely.Geometry | None]:
     """Boxes of the ground truth, in 0-1; None for one that spans nothing within the image."""
     lists = [_floats(m[1]) for m in _LIST.finditer(text)] if isinstance(text, str) else []
+    if task == "segment":
+        return [_ring(np.array(v)) for v in lists]
     return [_shape(np.array(v[:4])) for v in lists if len(v) == 4 or (len(v) == 5 and task != "rec")]
 
 
 def _predictions(text: Any, task: Task, scale: Scale) -> list[shapely.Geometry]:
     """Boxes that the scorer reads in an answer, within the image."""
     found = []
-    for values, angle in _said(text.replace("(", "[").replace(")", "]") if isinstance(text, str) else ""):
+    if task == "segment" and isinstance(text, str) and text.count("<seg") > 1:
+        return []  # taken for mask codes, which need weights that were not at hand
+    said = _said(text.replace("(", "[").replace(")", "]") if isinstance(text, str) else "", braces=task != "segment")
+    for values, angle in said:
         turned = angle is not None and scale.turned is not None
         numbers = values if angle is None else [*values, angle]
         count = len(values) if turned else len(numbers)
+        if task == "segment":
+            whole = any(float(v).is_integer() for v in values)
+            ring = np.array(values) / (1 if scale.by_look and not whole else scale.divisor)
+            if scale.y_first and len(ring) < 4:
+                continue  # the original stops here
+            if scale.y_first:
+                ring = ring[[1, 0, 3, 2]]  # whatever was said, its first four numbers are taken for a box
+            if (shape := _ring(ring)) is not None:
+                found.append(shape)
+            continue
         if count < 4 or (task == "rec" and count != 4) or (count > 5 and not scale.y_first):
             continue
         look = any(float(v).is_integer() for v in numbers)
@@ -228,14 +279,29 @@ def _predictions(text: Any, task: Task, scale: Scale) -> list[shapely.Geometry]:
     return found
 
 
-def _said(text: str) -> list[tuple[list[float], float | None]]:
+def _said(text: str, braces: bool) -> list[tuple[list[float], float | None]]:
     """(numbers, angle or None) of the first pattern that matches anything."""
-    for pattern in (_LIST, _BRACES):
+    for pattern in (_LIST, _BRACES) if braces else (_LIST,):
         if matches := pattern.findall(text):
             return [(_floats(m), None) for m in matches]
-    if pairs := _TURNED.findall(text):
+    if braces and (pairs := _TURNED.findall(text)):
         return [(_floats(m), float(angle)) for m, angle in pairs]
     return [([float(v) for v in re.findall(r"[0-9]{4}", m)], None) for m in _LOCATIONS.findall(text)]
+
+
+def _ring(numbers_K: np.ndarray) -> shapely.Geometry | None:
+    """A ring x1, y1, ... of image parts, or a box of four; one that crosses itself keeps what buffer(0) keeps."""
+    if len(numbers_K) == 4:
+        x1, y1, x2, y2 = numbers_K
+        numbers_K = np.array([x1, y1, x2, y1, x2, y2, x1, y2])
+    xy_N2 = numbers_K[: len(numbers_K) // 2 * 2].reshape(-1, 2) * SIDE_PX
+    if len(xy_N2) < 3:
+        return None
+    shape = shapely.Polygon(xy_N2)
+    if not shape.is_valid:
+        return shape.buffer(0)
+    inside = shapely.intersection(shape, shapely.box(0, 0, SIDE_PX, SIDE_PX))
+    return None if inside.is_empty else inside
 
 
 def _shape(box_4: np.ndarray, angle: float = 0.0) -> shapely.Geometry | None:
