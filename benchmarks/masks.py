@@ -94,37 +94,44 @@ def read_by_cell(text: str) -> np.ndarray:
 
 
 def grid_text(rng: np.random.Generator, side: int, make: Callable[..., np.ndarray]) -> None:
-    size = (side, side)
     names = ("loop", "batch, new codec", "batch, new masks", "batch, seen masks", "one by one, new masks")
-    times: dict[str, list[float]] = {name: [] for name in names}
-    by_list: list[float] = []
-    for _ in range(REPEATS):
-        other_NRC, grids_NRC = make(rng, MASKS, side), make(rng, MASKS, side)
-        texts = GeoGroundRuns().write_many(grids_NRC)
-        assert texts[:50] == [write_by_cell(grid) for grid in grids_NRC[:50]]
-        part = slice(0, MASKS // 4)  # the loop is slow; a quarter is enough to time it
-        times["loop"].append(4 * seconds(lambda: [read_by_cell(write_by_cell(g)) for g in grids_NRC[part]]))  # noqa: B023
-        lists = [grid.tolist() for grid in grids_NRC[part].astype(np.uint8)]
-        by_list.append(4 * seconds(lambda: [read_by_cell(write_by_cell(Listed(g))) for g in lists]))  # noqa: B023
-        codec = GeoGroundRuns()
-        batch = lambda: codec.read_many(codec.write_many(grids_NRC), size)  # noqa: B023, E731
-        times["batch, new codec"].append(seconds(batch))
-        times["batch, seen masks"].append(seconds(batch))
-        codec = GeoGroundRuns()
-        codec.read_many(codec.write_many(other_NRC), size)  # warmed by other masks only
-        times["batch, new masks"].append(seconds(batch))
-        codec = GeoGroundRuns()
-        codec.read_many(codec.write_many(other_NRC), size)
-        single = lambda: [codec.read(codec.write(g), size) for g in grids_NRC]  # noqa: B023, E731
-        times["one by one, new masks"].append(seconds(single))
-        assert all((a == b).all() for a, b in zip(batch()[0], grids_NRC, strict=True))
+    rounds = [grid_text_round(make(rng, MASKS, side), make(rng, MASKS, side), (side, side)) for _ in range(REPEATS)]
+    times = {name: [one[name] for one in rounds] for name in rounds[0]}
     loop = statistics.median(times["loop"])
     where = "over the image" if make is image_grids else "filled"
     print(f"R-RLE {side} x {side} {where}, write and read, loop over cells {loop / MASKS * 1e6:.0f} us a mask")
-    print(f"  {'(the loop over plain lists)':<28} {loop / statistics.median(by_list):6.1f}x")
+    print(f"  {'(the loop over plain lists)':<28} {loop / statistics.median(times['lists']):6.1f}x")
     for name in names[1:]:
         ours = statistics.median(times[name])
         print(f"  {name:<28} {loop / ours:6.1f}x   {ours / MASKS * 1e6:6.2f} us a mask")
+
+
+def grid_text_round(grids_NRC: np.ndarray, other_NRC: np.ndarray, size: tuple[int, int]) -> dict[str, float]:
+    """Seconds of each way for the same grids; `other_NRC` warms the codec that has never seen them."""
+    texts = GeoGroundRuns().write_many(grids_NRC)
+    assert texts[:50] == [write_by_cell(grid) for grid in grids_NRC[:50]]
+    part_NRC = grids_NRC[: MASKS // 4]  # the loop is slow; a quarter is enough to time it
+    lists = [Listed(grid.tolist()) for grid in part_NRC.astype(np.uint8)]
+
+    def batch(codec: GeoGroundRuns):
+        return codec.read_many(codec.write_many(grids_NRC), size)
+
+    def warmed() -> GeoGroundRuns:
+        codec = GeoGroundRuns()
+        codec.read_many(codec.write_many(other_NRC), size)
+        return codec
+
+    fresh, warm, single = GeoGroundRuns(), warmed(), warmed()
+    times = {
+        "loop": 4 * seconds(lambda: [read_by_cell(write_by_cell(grid)) for grid in part_NRC]),
+        "lists": 4 * seconds(lambda: [read_by_cell(write_by_cell(grid)) for grid in lists]),
+        "batch, new codec": seconds(lambda: batch(fresh)),
+        "batch, seen masks": seconds(lambda: batch(fresh)),
+        "batch, new masks": seconds(lambda: batch(warm)),
+        "one by one, new masks": seconds(lambda: [single.read(single.write(grid), size) for grid in grids_NRC]),
+    }
+    assert all((a == b).all() for a, b in zip(batch(warm)[0], grids_NRC, strict=True))
+    return times
 
 
 class Listed:
@@ -172,48 +179,53 @@ def against_pycocotools(rng: np.random.Generator) -> None:
         return
     made_N = shapes(rng, 200)
     for side in (128, 1024):
-        moved = [shapely.affinity.translate(g, *(-np.array(g.bounds[:2]))) for g in made_N]
-        masks = [
-            Mask.of_geometry(shapely.affinity.scale(g, side / 128, side / 128, origin=(0, 0)), (side, side))
-            for g in moved
-        ]
-        dense = [mask.dense().astype(np.uint8, order="F") for mask in masks]
-        rles = [coco.encode(d) for d in dense]
-        rows = {
-            "encode": (lambda: [coco.encode(d) for d in dense], lambda: [Mask.from_dense(d).to_coco() for d in dense]),  # noqa: B023
-            "decode": (lambda: [coco.decode(r) for r in rles], lambda: [Mask.from_coco(r).dense() for r in rles]),  # noqa: B023
-            "IoU 200 x 200": (lambda: coco.iou(rles, rles, [0] * 200), lambda: mask_iou(masks, masks)),  # noqa: B023
-        }
-        for name, (theirs, ours) in rows.items():
-            ratio, us = compared(theirs, ours)
-            print(f"{side} px {name:<14} against pycocotools {ratio:5.2f}x   {us / 200:8.2f} us a mask")
+        rle_lines(coco, made_N, side)
+
+
+def rle_lines(coco, made_N: np.ndarray, side: int) -> None:
+    moved = [shapely.affinity.translate(g, *(-np.array(g.bounds[:2]))) for g in made_N]
+    masks = [
+        Mask.of_geometry(shapely.affinity.scale(g, side / 128, side / 128, origin=(0, 0)), (side, side)) for g in moved
+    ]
+    dense = [mask.dense().astype(np.uint8, order="F") for mask in masks]
+    rles = [coco.encode(d) for d in dense]
+    rows = {
+        "encode": (lambda: [coco.encode(d) for d in dense], lambda: [Mask.from_dense(d).to_coco() for d in dense]),
+        "decode": (lambda: [coco.decode(r) for r in rles], lambda: [Mask.from_coco(r).dense() for r in rles]),
+        "IoU 200 x 200": (lambda: coco.iou(rles, rles, [0] * 200), lambda: mask_iou(masks, masks)),
+    }
+    for name, (theirs, ours) in rows.items():
+        ratio, us = compared(theirs, ours)
+        print(f"{side} px {name:<14} against pycocotools {ratio:5.2f}x   {us / 200:8.2f} us a mask")
 
 
 def against_shapely(rng: np.random.Generator) -> None:
     made_N = shapes(rng, 200)
     for side in (16, 32):
-        boxes_N4 = shapely.bounds(made_N)
+        coverage_lines(made_N, side)
 
-        def per_cell(box_4, shape, side=side):
-            x, y = np.linspace(box_4[0], box_4[2], side + 1), np.linspace(box_4[1], box_4[3], side + 1)
-            cells = shapely.box(x[None, :-1], y[:-1, None], x[None, 1:], y[1:, None])
-            return shapely.area(shapely.intersection(cells, shape)) / shapely.area(cells)
 
-        theirs = lambda: [per_cell(b, g) for b, g in zip(boxes_N4[:20], made_N[:20], strict=True)]  # noqa: B023, E731
-        ours = lambda: [coverage(g, b, side, side) for b, g in zip(boxes_N4[:20], made_N[:20], strict=True)]  # noqa: B023, E731
-        assert all(np.abs(a - b).max() < 1e-12 for a, b in zip(theirs(), ours(), strict=True))
-        ratio, us = compared(theirs, ours)
-        batch = seconds(lambda: coverages(made_N, boxes_N4, side, side)) / 200 * 1e6  # noqa: B023
-        print(
-            f"coverage {side} x {side} against shapely per cell {ratio:5.1f}x   {us / 20:.0f} us, batch {batch:.0f} us"
-        )
-        set_NRC = pooled(coverages(made_N, boxes_N4, side, side))
-        x, y = np.meshgrid(np.arange(side), np.arange(side))
-        cells = shapely.box(x, y, x + 1, y + 1)
-        theirs = lambda: [shapely.union_all(cells[g]) for g in set_NRC[:20]]  # noqa: B023, E731
-        ours = lambda: [grid_to_geometry(g, (0, 0, side, side)) for g in set_NRC[:20]]  # noqa: B023, E731
-        ratio, us = compared(theirs, ours)
-        print(f"outline  {side} x {side} against shapely's union    {ratio:5.1f}x   {us / 20:.0f} us")
+def coverage_lines(made_N: np.ndarray, side: int) -> None:
+    boxes_N4 = shapely.bounds(made_N)
+    few = list(zip(boxes_N4[:20], made_N[:20], strict=True))
+
+    def per_cell(box_4, shape):
+        x, y = np.linspace(box_4[0], box_4[2], side + 1), np.linspace(box_4[1], box_4[3], side + 1)
+        cells = shapely.box(x[None, :-1], y[:-1, None], x[None, 1:], y[1:, None])
+        return shapely.area(shapely.intersection(cells, shape)) / shapely.area(cells)
+
+    assert all(np.abs(per_cell(b, g) - coverage(g, b, side, side)).max() < 1e-12 for b, g in few)
+    ratio, us = compared(lambda: [per_cell(b, g) for b, g in few], lambda: [coverage(g, b, side, side) for b, g in few])
+    batch = seconds(lambda: coverages(made_N, boxes_N4, side, side)) / 200 * 1e6
+    print(f"coverage {side} x {side} against shapely per cell {ratio:5.1f}x   {us / 20:.0f} us, batch {batch:.0f} us")
+    set_NRC = pooled(coverages(made_N, boxes_N4, side, side))[:20]
+    x, y = np.meshgrid(np.arange(side), np.arange(side))
+    cells = shapely.box(x, y, x + 1, y + 1)
+    ratio, us = compared(
+        lambda: [shapely.union_all(cells[grid]) for grid in set_NRC],
+        lambda: [grid_to_geometry(grid, (0, 0, side, side)) for grid in set_NRC],
+    )
+    print(f"outline  {side} x {side} against shapely's union    {ratio:5.1f}x   {us / 20:.0f} us")
 
 
 def compared(theirs: Callable, ours: Callable) -> tuple[float, float]:

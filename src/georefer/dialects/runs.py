@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from itertools import combinations_with_replacement, groupby, repeat
+from itertools import combinations_with_replacement, groupby
 
 import numpy as np
 
@@ -150,11 +150,11 @@ class GeoGroundRuns:
 
     def _read_clean(self, texts: Sequence[str], rows: int, columns: int) -> np.ndarray | None:
         """All grids at once (N, rows, columns), or None where any text is not exactly as `write` writes it."""
-        # a text of another number of rows, or without its last mark, leaves a part that is no clean row
-        if set(map(str.count, texts, repeat(";"))) - {rows}:
+        # a mark after each text: where the marks stand tells whether every text has the right number of rows
+        parts = (" |; ".join(texts) + " |").split("; ") if len(texts) else []
+        count, stride = len(texts), rows + 1
+        if len(parts) != count * stride or parts[rows::stride].count("|") != count:
             return None
-        count = len(texts)
-        parts = " ".join([*texts, ""]).split("; ")[:-1]
         try:
             raw = bytearray().join(map(self._known(columns)[2].__getitem__, parts))
         except _NotClean:
@@ -179,6 +179,8 @@ class _NotClean(ValueError):
 
 
 def _clean_row(row: str, columns: int) -> bytes:
+    if row == "|":
+        return b""
     try:
         cells = b"".join(map(RUN_CELLS.__getitem__, row.split(", ")))
     except KeyError:

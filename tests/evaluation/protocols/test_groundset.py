@@ -84,6 +84,13 @@ def test_segments_and_presence_have_quirks_too():
     assert one("I see no pond", "no", "vqa")[0] == (0, 1, 0, 0)
 
 
+@pytest.mark.parametrize("task", ["detection", "rec", "segment"])
+def test_endless_digits_are_no_box(task):
+    nines = "9" * 400
+    for said in (f"[{nines}, 1, 2, 3]", f"{{<1><2><3><4>|<{nines}>}}", f"[1, 2, 3, 4, 5, {nines}]"):
+        assert one(said, "None", task, "geochat")[0] == (0, 0, 0, 1)
+
+
 def test_where_the_original_stops_is_said():
     counts, best, scores = one("[100, 200, 300, 400]", "[0.5, 0.5, 0.5, 0.5]")
     assert counts == (0, 1, 1, 0) and best == (0.0,) and scores.differs == (1,)

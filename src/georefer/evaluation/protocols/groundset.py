@@ -21,6 +21,7 @@ IoU 0 with it, and the row is listed in `differs`.
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Mapping
@@ -291,6 +292,8 @@ def _said(text: str, braces: bool) -> list[tuple[list[float], float | None]]:
 
 def _ring(numbers_K: np.ndarray) -> shapely.Geometry | None:
     """A ring x1, y1, ... of image parts, or a box of four; one that crosses itself keeps what buffer(0) keeps."""
+    if not np.isfinite(numbers_K * SIDE_PX).all():
+        return None
     if len(numbers_K) == 4:
         x1, y1, x2, y2 = numbers_K
         numbers_K = np.array([x1, y1, x2, y1, x2, y2, x1, y2])
@@ -307,6 +310,8 @@ def _ring(numbers_K: np.ndarray) -> shapely.Geometry | None:
 def _shape(box_4: np.ndarray, angle: float = 0.0) -> shapely.Geometry | None:
     """A box of image parts as what is left of it in the square; None for nothing, or a single point."""
     x1, y1, x2, y2 = (box_4 * SIDE_PX).tolist()
+    if not all(map(math.isfinite, (x1, y1, x2, y2, angle))):
+        return None  # four hundred nines are infinite; there is no box to keep
     if x1 == x2 and y1 == y2:
         return None
     shape = shapely.box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
