@@ -1,39 +1,71 @@
-"""`georefer score --protocol`: the published numbers on the console, and what is said of wrong input."""
+"""`georefer score --protocol`: the published numbers, the strict ones beside them, and what is said of wrong input."""
+
+import json
 
 import pytest
 
 from georefer.cli import main
 
-ROWS = "ID\tPREDICTION\tGROUND_TRUTH\tCLASS\tNOISE\n1\t[100, 200, 300, 400]\t[0.1, 0.2, 0.3, 0.4]\tPond\tFalse\n"
+HEADER = "ID\tPREDICTION\tGROUND_TRUTH\tCLASS\tNOISE\n"
+RIGHT = "1\t[100, 200, 300, 400]\t[0.1, 0.2, 0.3, 0.4]\tPond\tFalse\n"
+SHORT = "2\t[100, 200, 300, 400] [1, 2, 3]\t[0.1, 0.2, 0.3, 0.4]\tChurch\tTrue\n"
 
 
 @pytest.fixture
 def answers(tmp_path):
     folder = tmp_path / "finetune"
     folder.mkdir()
-    (folder / "detection_0.csv").write_text(ROWS)
+    (folder / "detection_0.csv").write_text(HEADER + RIGHT + SHORT)
     return folder
 
 
-def test_the_published_scores_are_printed(answers, tmp_path, capsys):
-    tree = tmp_path / "tree.json"
-    tree.write_text('{"elements": {"Nature": {"Water body": ["Pond"]}}}')
-    assert main(["score", str(answers), "--protocol", "groundset", "--task", "detection", "--tree", str(tree)]) == 0
+def test_the_published_scores_are_printed_and_written(answers, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    assert main(["score", str(answers), "--protocol", "groundset", "--json", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["group", "mIoU", "P@0.5", "R0.5", "F1@0.5", "acc0.5"]
-    assert lines[1].split() == ["ALL", *["100.00"] * 5] and lines[2].split()[:2] == ["water", "body"]
+    assert lines[1].split() == ["mIoU", "P@0.5", "R0.5", "F1@0.5", "acc0.5"]
+    assert lines[2].split() == ["finetune/detection", "default", "ALL", *["100.00"] * 5]
+    numbers = json.loads(out.read_text())
+    assert numbers["finetune/detection"]["default"]["water body"]["F1@0.5"] == 100
+    assert set(numbers["finetune/detection"]["exclude_noise"]) == {"ALL", "water body"}
+    assert numbers["georefer"]["protocol"] == "groundset" and numbers["georefer"]["versions"]["georefer"]
+
+
+def test_strict_beside_published_says_which_rows_differ_and_why(answers, tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    arguments = ["--protocol", "groundset", "--beside", "strict", "--rows", str(rows)]
+    assert main(["score", str(answers), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 rows differ" in said and "1  dropped: a list that is no box" in said
+    first, second = map(json.loads, rows.read_text().splitlines())
+    assert first["published"] == first["strict"] == 1 and first["reasons"] == []
+    assert (second["published"], second["strict"], second["reasons"]) == (1, pytest.approx(2 / 3), ["dropped"])
+
+
+def test_a_protocol_says_what_it_reads_and_where_it_is_odd(answers, capsys):
+    assert main(["score", str(answers), "--protocol", "groundset", "--quirks"]) == 0
+    said = capsys.readouterr().out
+    assert "own-best" in said and "model" in said and "84aeed1" in said
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--protocol groundset needs --task: detection, phrase, rec, segment, vqa"),
-        (["--task", "vqa"], "holds no vqa_<number>.csv"),
-        (["--task", "detection", "--model", "gpt"], "knows no model 'gpt', which decides the scale: finetune,"),
-        (["--task", "detection", "--tree", "nowhere.json"], "nowhere.json is no readable JSON"),
+        (["--protocol", "groundset", "--set", "model=gpt"], "knows no model 'gpt', which decides the scale: finetune,"),
+        (["--protocol", "groundset", "--set", "tree=nowhere.json"], "nowhere.json is no readable text file"),
+        (["--protocol", "groundset", "--set", "colour=red"], "takes KEY=VALUE with a key of model, task, tree"),
+        (["--protocol", "groundset", "--set", "task=vqa"], "holds no table of"),
+        (["--json", "x.json"], "--json was given without --protocol"),
     ],
 )
 def test_bad_input_is_one_sentence(answers, arguments, message, capsys):
-    assert main(["score", str(answers), "--protocol", "groundset", *arguments]) == 2
+    assert main(["score", str(answers), *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+def test_an_answer_given_twice_is_refused_unless_told_otherwise(answers, capsys):
+    (answers / "detection_1.csv").write_text(HEADER + RIGHT)
+    assert main(["score", str(answers), "--protocol", "groundset"]) == 2
+    assert "answers 1 questions more than once (as 1)" in capsys.readouterr().err
+    assert main(["score", str(answers), "--protocol", "groundset", "--partial"]) == 0

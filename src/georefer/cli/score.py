@@ -1,34 +1,46 @@
 """Score kept answers again, without a model; or score somebody's answer files as a published scorer does.
 
-georefer score runs/demo/evaluation                                  scores.json, rows.jsonl, report.html written anew
-georefer score answers/llava --protocol groundset --task detection   the published scorer's own numbers, printed
+georefer score runs/demo/evaluation                              scores.json, rows.jsonl, report.html written anew
+georefer score answers/llava --protocol groundset                the published scorer's own numbers
+georefer score answers/llava --protocol groundset --beside strict   both scores, and the rows that differ, with reasons
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-PROTOCOLS = {"groundset": ("detection", "phrase", "rec", "segment", "vqa")}
-"""Published scorers and the tasks of each."""
+if TYPE_CHECKING:
+    from georefer.evaluation.protocols import Protocol, Scores
+
+SHOWN = 20
+"""Rows of a table that are printed; all of them are in the files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("answers", type=Path, help="folder of 'georefer evaluate', or of a protocol's answer files")
+    from georefer.evaluation.protocols import PROTOCOLS
+
+    parser.add_argument("answers", type=Path, help="folder of 'georefer evaluate', or a protocol's own file or folder")
     parser.add_argument("--dataset", type=Path, help="where the dataset lies now, if it moved")
-    parser.add_argument("--partial", action="store_true", help="score what is there although answers are missing")
+    parser.add_argument("--partial", action="store_true", help="score what is there although answers miss or repeat")
     published = parser.add_argument_group("published scorers")
     published.add_argument("--protocol", choices=sorted(PROTOCOLS), help="reproduce this one, bug for bug")
-    published.add_argument("--task", choices=sorted({t for tasks in PROTOCOLS.values() for t in tasks}))
-    published.add_argument("--model", help="whose numbers these are (default: the name of the folder)")
-    published.add_argument("--tree", type=Path, help="GroundSet's tree.json, for scores by group")
-    published.add_argument("--exclude-noise", action="store_true", help="leave out rows marked as noise")
+    published.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+                           help="what the original read from a name or an option; --quirks lists them")  # fmt: skip
+    published.add_argument("--beside", choices=["strict"], help="score rightly too: both numbers, differing rows, why")
+    published.add_argument("--json", type=Path, metavar="FILE", help="write the numbers under the original's names")
+    published.add_argument("--rows", type=Path, metavar="FILE", help="write every row as JSON Lines")
+    published.add_argument("--quirks", action="store_true", help="say what the protocol reads and where it is odd")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.protocol:
         return _published(options)
+    _refuse_without_protocol(options)
     from georefer.evaluation import BLIND, read_run, score_answers, summary_table, write_report
     from georefer.scenes import open_dataset
 
@@ -41,25 +53,122 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _published(options: argparse.Namespace) -> int:
+def _refuse_without_protocol(options: argparse.Namespace) -> None:
     from georefer.errors import InputError
-    from georefer.evaluation.protocols.groundset import groups_of_tree, read_table, score_table
 
-    if options.task is None:
-        raise InputError(f"--protocol {options.protocol} needs --task: {', '.join(PROTOCOLS[options.protocol])}")
-    try:
-        tree = json.loads(options.tree.read_text(encoding="utf-8")) if options.tree else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{options.tree} is no readable JSON ({error}); give GroundSet's tree.json") from error
-    model = options.model or options.answers.resolve().name
-    scores = score_table(
-        read_table(options.answers, options.task), options.task, model, groups_of_tree(tree),
-        exclude_noise=options.exclude_noise,
-    )  # fmt: skip
-    names = list(scores.groups["ALL"])
-    print(f"{'group':<34}" + "".join(f"{name:>9}" for name in names))
-    for group, values in scores.groups.items():
-        print(f"{group:<34}" + "".join(f"{values[name]:>9.2f}" for name in names))
-    if scores.differs:
-        print(f"\nthe published scorer stops at {len(scores.differs)} rows, here counted: {list(scores.differs)[:10]}")
+    for name in ("settings", "beside", "json", "rows", "quirks"):
+        if getattr(options, name):
+            flag = "--set" if name == "settings" else f"--{name}"
+            raise InputError(f"{flag} was given without --protocol, to which it belongs; name the published scorer")
+
+
+def _published(options: argparse.Namespace) -> int:
+    from georefer.evaluation.protocols import PROTOCOLS
+
+    protocol = PROTOCOLS[options.protocol]
+    if options.quirks:
+        print("\n".join(_about(protocol)))
+        return 0
+    scores = protocol.score(options.answers, _settings(options, protocol), options.beside is not None)
+    print("\n".join(_numbers(scores.numbers)))
+    print("\n".join(_remarks(scores, protocol)))
+    _write(options, protocol, scores)
     return 0
+
+
+def _settings(options: argparse.Namespace, protocol: Protocol) -> dict[str, str]:
+    from georefer.errors import InputError
+
+    settings = {"partial": "yes"} if options.partial else {}
+    for text in options.settings:
+        key, equals, value = text.partition("=")
+        if not equals or key not in protocol.settings:
+            raise InputError(
+                f"--set {text} was found, where {protocol.name} takes KEY=VALUE with a key of "
+                f"{', '.join(protocol.settings) or 'none'}; see --quirks"
+            )
+        settings[key] = value
+    return settings
+
+
+def _write(options: argparse.Namespace, protocol: Protocol, scores: Scores) -> None:
+    from georefer.runlog import JsonLines, versions, write_json, written_beside
+
+    if options.json:
+        about = {
+            "protocol": protocol.name, "source": protocol.source, "answers": str(options.answers),
+            "versions": versions(), "stops": [asdict(stop) for stop in scores.stops],
+            "beside": [asdict(pair) for pair in scores.beside], "notes": scores.notes,
+        }  # fmt: skip
+        write_json(options.json, {**scores.numbers, "georefer": about})
+        print(f"wrote {options.json}")
+    if options.rows:
+        with written_beside(options.rows) as partial:
+            JsonLines(partial).append(asdict(row) for row in scores.rows)
+            partial.touch()
+        print(f"wrote {options.rows}")
+
+
+# --- what is printed --------------------------------------------------------------------------------------
+
+
+def _about(protocol: Protocol) -> Iterator[str]:
+    yield f"{protocol.name}: {protocol.source}"
+    yield f"reads {protocol.reads}"
+    for title, entries in (("--set", protocol.settings), ("quirks", protocol.quirks)):
+        if entries:
+            yield f"\n{title}"
+            yield from (f"  {name:<18}{text}" for name, text in entries.items())
+
+
+def _numbers(numbers: Mapping[str, Any]) -> Iterator[str]:
+    """Every set of numbers as a line, under a header where the names change; lists are left to the file."""
+    header: tuple[str, ...] = ()
+    shown = 0
+    for where, values in _leaves(numbers, ()):
+        if tuple(values) != header:
+            yield from [f"  ... {shown - SHOWN} more lines (all are in --json)"] if shown > SHOWN else []
+            header, shown = tuple(values), 0
+            yield f"\n{'':<44}" + "".join(f"{name:>10}" for name in header)
+        shown += 1
+        if shown <= SHOWN:
+            yield f"{' '.join(where)[:43]:<44}" + "".join(f"{_brief(value):>10}" for value in values.values())
+    if shown > SHOWN:
+        yield f"  ... {shown - SHOWN} more lines (all are in --json)"
+
+
+def _leaves(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    own = {key: value for key, value in node.items() if isinstance(value, int | float)}
+    if own:
+        yield path, own
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+
+
+def _brief(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
+
+
+def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
+    if scores.stops:
+        yield f"\nthe original stops with an exception at {len(scores.stops)} rows, which are scored here:"
+        yield from (f"  {stop.part} {stop.id}: {stop.why}" for stop in scores.stops[:SHOWN])
+    yield from (f"\n{note}" for note in scores.notes)
+    if not scores.beside:
+        return
+    yield f"\n{'':<44}{'published':>12}{'strict':>12}{'difference':>12}"
+    for pair in scores.beside:
+        cells = [pair.published, pair.strict]
+        cells.append(None if None in cells else pair.published - pair.strict)  # type: ignore[operator]
+        name = f"{pair.part} {pair.measure}"
+        yield f"{name[:43]:<44}" + "".join("           –" if cell is None else f"{cell:>12.2f}" for cell in cells)
+    differing = scores.differing()
+    yield f"\n{len(differing)} of {len(scores.rows)} rows differ; the reasons, by how many rows they bear on:"
+    reasons = Counter(reason for row in differing for reason in row.reasons)
+    yield from (f"  {count:>6}  {name}: {protocol.quirks[name]}" for name, count in reasons.most_common())
+    for row in differing[:SHOWN]:
+        values = " and ".join("passed over" if v is None else f"{v:.3f}" for v in (row.published, row.strict))
+        yield f"  {row.part} {row.id}: published and strict {values} ({', '.join(row.reasons)})"
+    if len(differing) > SHOWN:
+        yield f"  ... {len(differing) - SHOWN} more (all are in --rows)"

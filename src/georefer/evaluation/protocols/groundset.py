@@ -1,47 +1,40 @@
-"""GroundSet's scorer as published: detection, multi-class detection (phrase), REC, segmentation and presence (vqa).
+"""GroundSet's scorers as published: detection, phrase, rec, segment, vqa, classification and caption.
 
-Source: github.com/rogerferrod/GroundSet at 84aeed1, src/eval/eval_{detection,phrase,rec,segment,vqa}.py. Input
-are its tables `<task>_<n>.csv`, tab separated, with ID, PREDICTION, GROUND_TRUTH, CLASS and NOISE.
+Source: github.com/rogerferrod/GroundSet at 84aeed1, src/eval/eval_*.py. Input are its tables `<task>_<n>.csv`, tab
+separated, with ID, PREDICTION, GROUND_TRUTH, CLASS and NOISE, in a folder that bears the name of the model, which
+decides the scale of its numbers (`MODELS`). What a strict scorer would not do stands in `QUIRKS`.
 
-What it does that a strict scorer would not, all kept here:
+Besides those: "acc0.5" adds up objects and empty images, a leading blank keeps quotes from being stripped, "N/A" and
+the like are blank cells, and "yes." as a truth is a no. `classification` is the share of exact labels; the published
+acc@0.8 needs the sentence embeddings of all-mpnet-base-v2 and is not reproduced, nor is the language model that
+picked labels out of sentences. Mask codes of PaliGemma need its decoder and read as nothing.
 
-- The name of the model decides the scale of its numbers (`MODELS`). Gemini's and LLaVA's are divided by 1000 as soon
-  as one of a box's numbers is whole, so a right answer in 0-1 that touches the image's edge counts as nearly empty.
-- The first of four patterns that matches anything is used alone; what cannot be read is dropped, not a false positive.
-- Each prediction looks only at its best truth, in the order of the answer; a truth that is taken makes it false.
-- mIoU is the mean over predictions of the best IoU: missed objects cost nothing, duplicates count in full.
-- "acc0.5" adds up objects and empty images; a box without width is a false positive, one that is a point is dropped.
-- `phrase` ignores the classes that it asks for; `segment` passes over some classes, and a ring that crosses itself
-  keeps one lobe and is not clipped to the image.
-- `vqa` looks at the first letters: "not sure" is a right no, "I see no building" a wrong yes.
-
-The original stops with an exception where a truth spans no area and there is a prediction; here that prediction has
-IoU 0 with it, and the row is listed in `differs`.
+Where the original stops with an exception (a truth that spans nothing beside a prediction, a list too short for
+PaliGemma, four numbers and no more where REC turns a box), the row is scored all the same and listed.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas
-import shapely
-import shapely.affinity
 
 from georefer.errors import InputError
-
-Task = Literal["detection", "phrase", "rec", "segment", "vqa"]
-
-SIDE_PX = 672
-"""The square to which all boxes are scaled and clipped; overlap does not depend on it."""
-
-COLUMNS = ("ID", "PREDICTION", "GROUND_TRUTH", "CLASS", "NOISE")
+from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores, Stop, partial, read_json, refuse_repeated
+from georefer.evaluation.protocols.groundset_shapes import Claim, Scale, boxes, claims, outlines, overlaps
+from georefer.evaluation.protocols.groundset_tables import (
+    TASKS,
+    groundset_groups,
+    groups_of_tree,
+    read_table,
+    tables_of,
+)
 
 NOT_SEGMENTED = frozenset(
     (
@@ -51,28 +44,9 @@ NOT_SEGMENTED = frozenset(
 )  # fmt: skip
 """Classes that the scorer of segments passes over."""
 
-PUNCTUATION = string.punctuation
-
-_N = r"-?[0-9]+(?:\.[0-9]+)?"
-_NUMBER = re.compile(_N)
-_LIST = re.compile(rf"\[\s*+({_N}(?:\s*+,\s*+{_N})*+)\s*+\]")
-_BRACES = re.compile(rf"\{{\s*+((?:<\s*+{_N}\s*+>\s*+)++)\}}")
-_TURNED = re.compile(rf"\{{\s*+((?:<\s*+{_N}\s*+>\s*+)++)\|\s*+<\s*+({_N})\s*+>\s*+\}}")
-_LOCATIONS = re.compile(r"(?:<loc[0-9]{4}>\s*+){4}")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How a model's numbers become parts of the image: divided, y first, or by the look of them (see the module).
-
-    `turned` says what `{<a><b><c><d>|<angle>}` means: corners or middle and sides, turned; None ignores the angle.
-    """
-
-    divisor: float
-    y_first: bool = False
-    by_look: bool = False
-    turned: Literal["corners", "middle"] | None = None
-
+STRIPPED = (".", "'", "`", '"', ",")
+"""Marks in the order in which they are stripped, each once. The original's order is that of a set, which differs from
+run to run; this is the one of PYTHONHASHSEED=0, with which the reference numbers were made."""
 
 MODELS: dict[str, Scale] = {
     "finetune": Scale(1000),
@@ -88,10 +62,32 @@ MODELS: dict[str, Scale] = {
     "gemma": Scale(1),
 }
 
+QUIRKS: dict[str, str] = {
+    "first-pattern": "only the first of four ways to write boxes that matches anything is read, the others are ignored",
+    "by-look": "each box is per mille as soon as one of its numbers is whole, else 0-1; strictly, a run has one scale",
+    "fifth": "a fifth number is swallowed, of PaliGemma's all beyond four; strictly, such a list is no box",
+    "dropped": "a list that is no box, a point, a box off the image cost nothing; strictly, each is a false positive",
+    "own-best": "a prediction looks only at its one best truth; strictly, as many pairs count as can be made",
+    "one-lobe": "a ring that crosses itself keeps one lobe and is not clipped; strictly, it keeps all it encloses",
+    "empty-truth": "a truth that spans nothing counts as missed; strictly, it is left out",
+    "excluded": "rows of some classes (vegetation, industrial zones, public space) are passed over in segmentation",
+    "first-letters": "an answer is what its first letters are: 'not sure' is a right no, 'I see no pond' a wrong yes",
+    "exact-yes": "only the very word 'yes' as a truth means yes; strictly, 'yes.' and ' yes' do too",
+    "exact-label": "a label must be the very text; strictly, articles, quotes and plural do not matter",
+    "over-predictions": "mIoU is the mean over predictions: misses cost nothing; strictly, it is the mean over truths",
+}
+
+_FOR_TASK: dict[str, tuple[str, ...]] = {
+    "vqa": ("first-letters", "exact-yes"),
+    "classification": ("exact-label",),
+    "segment": ("first-pattern", "by-look", "dropped", "own-best", "one-lobe", "empty-truth", "excluded"),
+}
+_FOR_BOXES = ("first-pattern", "by-look", "fifth", "dropped", "own-best", "empty-truth")
+
 
 @dataclass(frozen=True)
 class RowScore:
-    """What one row added, and the best IoU of each prediction that was kept."""
+    """What one row added, the best IoU of each prediction that was kept and, of strict scores, of each truth."""
 
     id: Any
     group: str
@@ -99,50 +95,42 @@ class RowScore:
     fp: int
     fn: int
     tn: int
-    best_iou: tuple[float, ...]
+    best_iou: tuple[float, ...] = ()
+    truth_iou: tuple[float, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """F1 of the row; 1 where nothing was there and nothing was said."""
+        return 2 * self.tp / (2 * self.tp + self.fp + self.fn) if self.tp + self.fp + self.fn else 1.0
 
 
 @dataclass(frozen=True)
 class GroundSetScores:
-    """Percent per group (lower case; "ALL" is all rows), the rows, and the ids at which the original would stop."""
+    """Percent per group (lower case; "ALL" is all rows), the rows (None: passed over), and where the original stops."""
 
     groups: dict[str, dict[str, float]]
-    rows: tuple[RowScore, ...]
-    differs: tuple[Any, ...] = field(default=())
+    all_rows: tuple[RowScore | None, ...]
+    stops: dict[Any, str] = field(default_factory=dict)
 
-
-def read_table(folder: Path, task: Task) -> pandas.DataFrame:
-    """All parts `<task>_<n>.csv` of a folder, by number, as pandas reads them by default.
-
-    "None", "NA", "nan" and the like become blank, as in the original. InputError where there is no part, or one
-    that is no such table.
-    """
-    parts = [p for p in Path(folder).glob(f"{task}_*.csv*") if re.fullmatch(rf"{task}_\d+\.csv(\.gz)?", p.name)]
-    if not parts:
-        raise InputError(f"{folder} holds no {task}_<number>.csv; give the folder into which the answers were written")
-    tables = []
-    for path in sorted(parts, key=lambda p: int(p.name.split("_")[1].split(".")[0])):
-        try:
-            table = pandas.read_csv(path, sep="\t")
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path} is no table separated by tabs ({str(error).splitlines()[0]})") from error
-        if missing := [name for name in COLUMNS if name not in table]:
-            raise InputError(f"{path} has no column {', '.join(missing)}; the header is {' '.join(COLUMNS)}")
-        tables.append(table)
-    return pandas.concat(tables, ignore_index=True)
+    @property
+    def rows(self) -> list[RowScore]:
+        """The rows that count."""
+        return [row for row in self.all_rows if row is not None]
 
 
 def score_table(
     table: pandas.DataFrame,
-    task: Task,
+    task: str,
     model: str,
     group_of: Mapping[str, str] | None = None,
     *,
     exclude_noise: bool = False,
+    quirks: Collection[str] = tuple(QUIRKS),
 ) -> GroundSetScores:
-    """The published scores. `group_of` leads from a class in lower case to its group, others are "other".
+    """The published scores; with fewer `quirks`, stricter ones.
 
-    With `exclude_noise`, rows whose NOISE is anything but False are left out (a blank cell counts as noise).
+    `group_of` leads from a class in lower case to its group, by default GroundSet's own; others are "other". With
+    `exclude_noise`, rows whose NOISE is anything but False are left out (a blank cell counts as noise).
     """
     if model not in MODELS:
         raise InputError(f"the GroundSet scorer knows no model '{model}', which decides the scale: {', '.join(MODELS)}")
@@ -150,83 +138,129 @@ def score_table(
         raise InputError(f"the published scorer of {task} cannot leave out noise; score all rows")
     if exclude_noise:
         table = table[table["NOISE"].astype(str) == "False"]
-    rows, differs = [], []
-    for id_, prediction, truth, label in table[["ID", "PREDICTION", "GROUND_TRUTH", "CLASS"]].itertuples(index=False):
-        group = (group_of or {}).get(str(label).lower(), "other")
-        if task == "vqa":
-            rows.append(_score_answer(id_, group, prediction, truth))
-            continue
-        if task == "segment" and str(label).lower() in NOT_SEGMENTED:
-            continue
-        found_P = _predictions(prediction, task, MODELS[model])
-        true_T = _truths(truth, task)
-        rows.append(_score_row(id_, group, found_P, true_T))
-        if len(found_P) and any(shape is None for shape in true_T):
-            differs.append(id_)
-    percent = _percent_of_answers if task == "vqa" else _percent
-    groups = {"ALL": percent(rows)}
+    group_of = groundset_groups() if group_of is None else group_of
+    labels = [str(label).lower() for label in table["CLASS"]]
+    groups = [group_of.get(label, "other") for label in labels]
+    stops: dict[Any, str] = {}
+    if task in ("vqa", "classification"):
+        judge = _score_presence if task == "vqa" else _score_label
+        texts = zip(table["ID"], groups, table["PREDICTION"], table["GROUND_TRUTH"], strict=True)
+        rows: list[RowScore | None] = [judge(*text, quirks) for text in texts]
+    else:
+        rows, stops = _score_shapes(table, task, MODELS[model], groups, quirks)
+        if task == "segment" and "excluded" in quirks:
+            rows = [None if label in NOT_SEGMENTED else row for label, row in zip(labels, rows, strict=True)]
+            skipped = {id_ for id_, row in zip(table["ID"], rows, strict=True) if row is None}
+            stops = {id_: why for id_, why in stops.items() if id_ not in skipped}
+    counted = [row for row in rows if row is not None]
+    percent = {"vqa": _percent_of_answers, "classification": _percent_exact}.get(task, _percent)
+    scores = {"ALL": percent(counted)}
     if task != "phrase":
-        groups |= {name: percent([r for r in rows if r.group == name]) for name in sorted({r.group for r in rows})}
-    return GroundSetScores(groups, tuple(rows), tuple(differs))
+        by_group: dict[str, list[RowScore]] = {}
+        for row in counted:
+            by_group.setdefault(row.group, []).append(row)
+        scores |= {name: percent(by_group[name]) for name in sorted(by_group)}
+    return GroundSetScores(scores, tuple(rows), stops)
 
 
-def groups_of_tree(tree: Mapping[str, Any]) -> dict[str, str]:
-    """Class in lower case to group in lower case, from GroundSet's `tree.json`.
-
-    Groups are the nodes two levels below the root. A class with two parents belongs to the one that comes first.
-    """
-    groups: dict[str, str] = {}
-
-    def walk(node: Any, path: tuple[str, ...]) -> None:
-        names = node.items() if isinstance(node, Mapping) else [(name, None) for name in node or ()]
-        for name, below in names:
-            here = (*path, str(name).lower())
-            if len(here) >= 3:
-                groups.setdefault(here[-1], here[2])
-            walk(below, here)
-
-    walk(tree, ())
-    return groups
+# --- rows -------------------------------------------------------------------------------------------------
 
 
-def _score_row(
-    id_: Any, group: str, found_P: list[shapely.Geometry], true_T: list[shapely.Geometry | None]
-) -> RowScore:
-    """Greedy in the order of the answer, each prediction with its one best truth."""
-    iou_PT = np.zeros((len(found_P), len(true_T)))
-    if iou_PT.size:
-        p_P = np.array(found_P, dtype=object)
-        t_T = np.array([shapely.Polygon() if t is None else t for t in true_T], dtype=object)
-        inter_PT = shapely.area(shapely.intersection(p_P[:, None], t_T[None]))
-        union_PT = shapely.area(p_P)[:, None] + shapely.area(t_T)[None] - inter_PT
-        np.divide(inter_PT, union_PT, out=iou_PT, where=union_PT > 0)
-    best_P = iou_PT.max(axis=1, initial=0.0)
-    taken: set[int] = set()
-    for best, truth in zip(best_P, iou_PT.argmax(axis=1) if iou_PT.size else (), strict=False):
-        if best >= 0.5:
-            taken.add(int(truth))
-    tp = len(taken)
-    return RowScore(
-        id_, group, tp, len(found_P) - tp, len(true_T) - tp, int(not found_P and not true_T), tuple(best_P.tolist())
-    )
+def _score_shapes(
+    table: pandas.DataFrame, task: str, scale: Scale, groups: Sequence[str], quirks: Collection[str]
+) -> tuple[list[RowScore | None], dict[Any, str]]:
+    segments, count = task == "segment", len(table)
+    said = claims(table["PREDICTION"].tolist(), segments, quirks)
+    truths = claims(table["GROUND_TRUTH"].tolist(), segments, quirks, truth=True)
+    if segments:
+        (found, void), (true, void_truths) = outlines(said, scale, quirks), outlines(truths, None, quirks)
+    else:
+        found, void = boxes(said, scale, task == "rec", quirks)
+        true, void_truths = boxes(truths, None, task == "rec", quirks)
+    stops = _stops(table, said, scale, task, np.intersect1d(found.row_K, void_truths))
+    if "empty-truth" not in quirks:
+        true = true.those(~np.isnan(true.bounds_K4[:, 0]))
+    over = overlaps(found, true, count, quirks)
+    fp_R = over.predictions_R - over.tp_R
+    if "dropped" not in quirks:
+        fp_R = fp_R + np.bincount(void, minlength=count)
+    fn_R = over.truths_R - over.tp_R
+    tn_R = (over.predictions_R + over.truths_R + fp_R == 0).astype(int)
+    ends_P, ends_T = np.cumsum(over.predictions_R), np.cumsum(over.truths_R)
+    best_P, best_T = over.best_P.tolist(), over.best_T.tolist()
+    columns = zip(
+        table["ID"].tolist(), groups, over.tp_R.tolist(), fp_R.tolist(), fn_R.tolist(), tn_R.tolist(),
+        (ends_P - over.predictions_R).tolist(), ends_P.tolist(), (ends_T - over.truths_R).tolist(), ends_T.tolist(),
+        strict=True,
+    )  # fmt: skip
+    return [
+        RowScore(id_, group, tp, fp, fn, tn, tuple(best_P[a:b]), tuple(best_T[c:d]))
+        for id_, group, tp, fp, fn, tn, a, b, c, d in columns
+    ], stops
 
 
-def _score_answer(id_: Any, group: str, prediction: Any, truth: Any) -> RowScore:
-    """Yes or no by the first letters: "not sure" is a right no, "I see no building" a wrong yes."""
-    said = prediction.lower().strip(PUNCTUATION).strip() if isinstance(prediction, str) else ""
-    if isinstance(truth, str) and truth.lower() == "yes":
-        right = said.startswith("yes")
-        return RowScore(id_, group, int(right), 0, int(not right), 0, ())
-    right = said.startswith("no")
-    return RowScore(id_, group, 0, int(not right), 0, int(right), ())
+def _stops(table: pandas.DataFrame, said: list[Claim], scale: Scale, task: str, empty: np.ndarray) -> dict[Any, str]:
+    """Ids of the rows at which the original raises, and over what."""
+    ids, stops = table["ID"].tolist(), {}
+    for row in empty.tolist():
+        stops[ids[row]] = "a truth that spans nothing beside a prediction"
+    for row, numbers, barred in said:
+        if scale.y_first and len(numbers) < 4 and task != "rec":
+            stops[ids[row]] = f"a list of {len(numbers)} numbers, where four are indexed"
+        elif task == "rec" and barred and scale.turned and len(numbers) != 5:
+            stops[ids[row]] = f"a turned box of {len(numbers) - 1} numbers, where four are unpacked"
+    return stops
 
 
-def _percent_of_answers(rows: list[RowScore]) -> dict[str, float]:
+def _score_presence(id_: Any, group: str, prediction: Any, truth: Any, quirks: Collection[str]) -> RowScore:
+    said = prediction.lower() if isinstance(prediction, str) else ""
+    if "first-letters" in quirks:
+        for mark in STRIPPED:
+            said = said.strip(mark)
+        said = said.strip()
+        yes, no = said.startswith("yes"), said.startswith("no")
+    else:
+        words = re.findall(r"[a-z]+", said)
+        # what an answer opens with is the answer; "there is no pond" says no without opening with it
+        yes = words[:1] in (["yes"], ["true"]) or (words[:2] == ["there", "is"] and "no" not in words[2:3])
+        no = not yes and bool({"no", "not", "none", "false"} & set(words)) and words[:2] != ["not", "sure"]
+    meant = truth.lower() if isinstance(truth, str) else ""
+    meant = meant if "exact-yes" in quirks else meant.strip(string.punctuation + string.whitespace)
+    if meant == "yes":
+        return RowScore(id_, group, int(yes), 0, int(not yes), 0)
+    return RowScore(id_, group, 0, int(not no), 0, int(no))
+
+
+def _score_label(id_: Any, group: str, prediction: Any, truth: Any, quirks: Collection[str]) -> RowScore:
+    said, meant = (str(v).lower() if isinstance(v, str) else " " for v in (prediction, truth))
+    if "exact-label" in quirks:
+        for mark in STRIPPED:
+            said = said.strip(mark)
+        right = said.strip() == meant
+    else:
+        right = _plain_label(said) == _plain_label(meant) != ""
+    return RowScore(id_, group, int(right), int(not right), int(not right), 0)
+
+
+def _plain_label(text: str) -> str:
+    words = [word for word in re.findall(r"[\w&'/()-]+", text.strip("\"'`.,: \t")) if word not in ("a", "an", "the")]
+    plain = " ".join(word.strip("\"'`.,") for word in words)
+    return plain[:-1] if plain.endswith("s") and not plain.endswith("ss") else plain
+
+
+# --- measures ---------------------------------------------------------------------------------------------
+
+
+def _percent_of_answers(rows: Sequence[RowScore]) -> dict[str, float]:
     found = _percent(rows)
     return {"P": found["P@0.5"], "R": found["R0.5"], "F1": found["F1@0.5"], "acc": found["acc0.5"]}
 
 
-def _percent(rows: list[RowScore]) -> dict[str, float]:
+def _percent_exact(rows: Sequence[RowScore]) -> dict[str, float]:
+    return {"Accuracy": 100 * sum(row.tp for row in rows) / len(rows) if rows else 0.0}
+
+
+def _percent(rows: Sequence[RowScore]) -> dict[str, float]:
     tp, fp, fn, tn = (sum(getattr(r, name) for r in rows) for name in ("tp", "fp", "fn", "tn"))
     iou_P = [iou for r in rows for iou in r.best_iou]
     precision, recall = tp / (tp + fp) if tp + fp else 0.0, tp / (tp + fn) if tp + fn else 0.0
@@ -239,87 +273,106 @@ def _percent(rows: list[RowScore]) -> dict[str, float]:
     }
 
 
-def _truths(text: Any, task: Task) -> list[shapely.Geometry | None]:
-    """Boxes of the ground truth, in 0-1; None for one that spans nothing within the image."""
-    lists = [_floats(m[1]) for m in _LIST.finditer(text)] if isinstance(text, str) else []
-    if task == "segment":
-        return [_ring(np.array(v)) for v in lists]
-    return [_shape(np.array(v[:4])) for v in lists if len(v) == 4 or (len(v) == 5 and task != "rec")]
+def _strict_percent(rows: Sequence[RowScore], task: str) -> dict[str, float]:
+    """The same measures, mIoU over truths."""
+    if task == "classification":
+        return _percent_exact(rows)
+    if task == "vqa":
+        return _percent_of_answers(rows)
+    iou_T = [iou for r in rows for iou in r.truth_iou]
+    return _percent(rows) | {"mIoU": 100 * float(np.mean(iou_T)) if iou_T else 0.0}
 
 
-def _predictions(text: Any, task: Task, scale: Scale) -> list[shapely.Geometry]:
-    """Boxes that the scorer reads in an answer, within the image."""
-    found = []
-    if task == "segment" and isinstance(text, str) and text.count("<seg") > 1:
-        return []  # taken for mask codes, which need weights that were not at hand
-    said = _said(text.replace("(", "[").replace(")", "]") if isinstance(text, str) else "", braces=task != "segment")
-    for values, angle in said:
-        turned = angle is not None and scale.turned is not None
-        numbers = values if angle is None else [*values, angle]
-        count = len(values) if turned else len(numbers)
-        if task == "segment":
-            whole = any(float(v).is_integer() for v in values)
-            ring = np.array(values) / (1 if scale.by_look and not whole else scale.divisor)
-            if scale.y_first and len(ring) < 4:
-                continue  # the original stops here
-            if scale.y_first:
-                ring = ring[[1, 0, 3, 2]]  # whatever was said, its first four numbers are taken for a box
-            if (shape := _ring(ring)) is not None:
-                found.append(shape)
+# --- the protocol -----------------------------------------------------------------------------------------
+
+
+def score(path: Path, settings: Mapping[str, str], beside: bool = False) -> Scores:
+    """Scores of one table, of a model's folder, or of a folder of models' folders."""
+    parts = list(tables_of(Path(path), settings, MODELS))
+    if not parts:
+        raise InputError(
+            f"{path} holds no table of {', '.join(TASKS)} (as detection_0.csv) in a folder named after one of "
+            f"{', '.join(MODELS)}; give such a folder, or name the model with --set model=NAME"
+        )
+    numbers: dict[str, Any] = {}
+    rows: list[Row] = []
+    stops: list[Stop] = []
+    besides: list[Beside] = []
+    group_of = groups_of_tree(read_json(Path(settings["tree"]))) if "tree" in settings else None
+    for where, model, task in parts:
+        name, table = f"{model}/{task}", read_table(where, task)
+        if not partial(settings):
+            refuse_repeated(table["ID"].tolist(), where)
+        if task == "caption":
+            from georefer.evaluation.protocols.groundset_caption import score_captions
+
+            numbers[name], found_rows = score_captions(table)
+            rows += found_rows
             continue
-        if count < 4 or (task == "rec" and count != 4) or (count > 5 and not scale.y_first):
-            continue
-        look = any(float(v).is_integer() for v in numbers)
-        box_4 = np.array(numbers[:4]) / (1 if scale.by_look and not look else scale.divisor)
-        if scale.y_first:
-            box_4 = box_4[[1, 0, 3, 2]]
-        if turned and scale.turned == "middle":
-            box_4 = np.concatenate([box_4[:2] - box_4[2:] / 2, box_4[:2] + box_4[2:] / 2])
-        if (shape := _shape(box_4, angle or 0.0 if turned else 0.0)) is not None:
-            found.append(shape)
-    return found
+        found = score_table(table, task, model, group_of)
+        numbers[name] = {"default": found.groups}
+        if task in ("detection", "rec", "vqa", "classification"):
+            numbers[name]["exclude_noise"] = score_table(table, task, model, group_of, exclude_noise=True).groups
+        stops += [Stop(name, id_, why) for id_, why in found.stops.items()]
+        if beside:
+            more_rows, more_besides = _beside(table, task, model, name, found)
+            rows, besides = rows + more_rows, besides + more_besides
+        else:
+            ids = table["ID"].tolist()
+            rows += [Row(name, id_, None if r is None else r.value) for id_, r in zip(ids, found.all_rows, strict=True)]
+    return Scores(numbers, tuple(rows), tuple(stops), tuple(besides))
 
 
-def _said(text: str, braces: bool) -> list[tuple[list[float], float | None]]:
-    """(numbers, angle or None) of the first pattern that matches anything."""
-    for pattern in (_LIST, _BRACES) if braces else (_LIST,):
-        if matches := pattern.findall(text):
-            return [(_floats(m), None) for m in matches]
-    if braces and (pairs := _TURNED.findall(text)):
-        return [(_floats(m), float(angle)) for m, angle in pairs]
-    return [([float(v) for v in re.findall(r"[0-9]{4}", m)], None) for m in _LOCATIONS.findall(text)]
+def _beside(
+    table: pandas.DataFrame, task: str, model: str, name: str, found: GroundSetScores
+) -> tuple[list[Row], list[Beside]]:
+    """Rows with their strict values and the reasons, and the measures of both."""
+    quirks = _FOR_TASK.get(task, _FOR_BOXES)
+    strict = score_table(table, task, model, {}, quirks=())
+    published_R, strict_R = found.all_rows, strict.all_rows
+    differing = [i for i, (a, b) in enumerate(zip(published_R, strict_R, strict=True)) if _value(a) != _value(b)]
+    some = table.iloc[differing]
+    # by the look of a set: the scale of the few rows must be that of all
+    alone = {q: _values(some, table, task, model, (q,), differing) for q in quirks}
+    without = {q: _values(some, table, task, model, tuple(set(quirks) - {q}), differing) for q in quirks}
+    reasons: dict[int, tuple[str, ...]] = {}
+    for place, i in enumerate(differing):
+        full = [q for q in quirks if alone[q][place] == _value(published_R[i])]
+        moving = [
+            q for q in quirks
+            if alone[q][place] != _value(strict_R[i]) or without[q][place] != _value(published_R[i])
+        ]  # fmt: skip
+        reasons[i] = tuple(full[:1] or moving or quirks)
+    rows = [
+        Row(name, id_, _value(a), _value(b), reasons.get(i, ()))
+        for i, (id_, a, b) in enumerate(zip(table["ID"].tolist(), published_R, strict_R, strict=True))
+    ]
+    measures = _strict_percent(strict.rows, task)
+    return rows, [Beside(name, key, value, measures[key]) for key, value in found.groups["ALL"].items()]
 
 
-def _ring(numbers_K: np.ndarray) -> shapely.Geometry | None:
-    """A ring x1, y1, ... of image parts, or a box of four; one that crosses itself keeps what buffer(0) keeps."""
-    if not np.isfinite(numbers_K * SIDE_PX).all():
-        return None
-    if len(numbers_K) == 4:
-        x1, y1, x2, y2 = numbers_K
-        numbers_K = np.array([x1, y1, x2, y1, x2, y2, x1, y2])
-    xy_N2 = numbers_K[: len(numbers_K) // 2 * 2].reshape(-1, 2) * SIDE_PX
-    if len(xy_N2) < 3:
-        return None
-    shape = shapely.Polygon(xy_N2)
-    if not shape.is_valid:
-        return shape.buffer(0)
-    inside = shapely.intersection(shape, shapely.box(0, 0, SIDE_PX, SIDE_PX))
-    return None if inside.is_empty else inside
+def _values(
+    some: pandas.DataFrame, table: pandas.DataFrame, task: str, model: str, quirks: Collection[str], rows: list[int]
+) -> list[float | None]:
+    if MODELS[model].by_look and "by-look" not in quirks:  # the scale comes from all rows
+        all_rows = score_table(table, task, model, {}, quirks=quirks).all_rows
+        return [_value(all_rows[i]) for i in rows]
+    return [_value(row) for row in score_table(some, task, model, {}, quirks=quirks).all_rows]
 
 
-def _shape(box_4: np.ndarray, angle: float = 0.0) -> shapely.Geometry | None:
-    """A box of image parts as what is left of it in the square; None for nothing, or a single point."""
-    x1, y1, x2, y2 = (box_4 * SIDE_PX).tolist()
-    if not all(map(math.isfinite, (x1, y1, x2, y2, angle))):
-        return None  # four hundred nines are infinite; there is no box to keep
-    if x1 == x2 and y1 == y2:
-        return None
-    shape = shapely.box(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
-    if angle:
-        shape = shapely.affinity.rotate(shape, angle, origin="center")
-    inside = shapely.intersection(shape, shapely.box(0, 0, SIDE_PX, SIDE_PX))
-    return None if inside.is_empty or inside.geom_type == "Point" else inside
+def _value(row: RowScore | None) -> float | None:
+    return None if row is None else row.value
 
 
-def _floats(text: str) -> list[float]:
-    return [float(v) for v in _NUMBER.findall(text)]
+PROTOCOL = Protocol(
+    name="groundset",
+    source="github.com/rogerferrod/GroundSet at 84aeed1, src/eval",
+    reads="a folder <model>/ of <task>_<n>.csv tables, one such table, or a folder of models' folders",
+    quirks=QUIRKS,
+    score=score,
+    settings={
+        "model": f"whose numbers these are, by default the folder's name: {', '.join(MODELS)}",
+        "task": "score this task only",
+        "tree": "another tree.json that groups the classes",
+    },
+)
