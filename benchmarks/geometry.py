@@ -13,6 +13,7 @@ import time
 import numpy as np
 import shapely
 
+from georefer.geometry.edges import intersection_areas
 from georefer.geometry.overlap import hbb_iou, overlap
 from georefer.geometry.rotated import obb_iou, obb_iou_pairs, obb_polygons
 from georefer.geometry.suppression import suppress
@@ -26,6 +27,7 @@ def main() -> None:
     pairs_one_to_one()
     tables_of_oriented_boxes()
     tables_of_horizontal_boxes()
+    outlines()
     suppression()
     nearly_identical()
 
@@ -52,6 +54,22 @@ def nearly_identical(count: int = 1_000_000) -> None:
         error_P = np.abs(obb_iou_pairs(a_P5, b_P5) - by_shapely(obb_polygons(a_P5), obb_polygons(b_P5)))
         wrong, largest = wrong + int((error_P > 1e-6).sum()), max(largest, float(error_P.max()))
     print(f"{count:,} nearly identical pairs (1e-4 px): {wrong} errors above 1e-6, largest {largest:.1e}")
+
+
+def outlines(count: int = 3000) -> None:
+    """Outlines of as many corners as buildings and fields have, each over its own jittered copy."""
+    for corners in (6, 12, 24):
+        angle_NK = (np.arange(corners) + RNG.uniform(0.1, 0.9, (count, corners))) * 2 * np.pi / corners
+        ring_NK2 = 60 * RNG.uniform(0.5, 1, (count, corners, 1)) * np.stack([np.cos(angle_NK), np.sin(angle_NK)], -1)
+        a_P = shapely.polygons(ring_NK2)
+        b_P = shapely.polygons(ring_NK2 + RNG.normal(0, 10, (count, 1, 2)))
+        ours, theirs = compare(
+            f"shared area, {count:,} outlines of {corners} corners",
+            "shapely",
+            lambda a=a_P, b=b_P: intersection_areas(a, b),
+            lambda a=a_P, b=b_P: shapely.area(shapely.intersection(a, b)),
+        )
+        report_difference(ours, theirs)
 
 
 def tables_of_oriented_boxes(count: int = 1000) -> None:

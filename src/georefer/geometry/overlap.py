@@ -1,7 +1,7 @@
 """How much shapes overlap: IoU, IoA and generalised IoU of every pair of kinds, vectorised.
 
 `overlap` and `overlap_pairs` take shapes of any kinds and go the fastest exact way for each pair: plain arithmetic
-for two horizontal boxes, `georefer.geometry.rotated` for oriented ones, clipping by GEOS for all else. `hbb_iou` and
+for two horizontal boxes, `georefer.geometry.rotated` for oriented ones, `georefer.geometry.edges` for all else. `hbb_iou` and
 `hbb_ioa` (and `obb_iou`, `obb_ioa`) are for those who hold numbers rather than shapes.
 """
 
@@ -15,6 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 import shapely
 
+from georefer.geometry.edges import intersection_areas
 from georefer.geometry.repair import repaired
 from georefer.geometry.rotated import (
     LIMIT,
@@ -188,8 +189,7 @@ class Areas:
         if turned_P.any():
             inter_P[turned_P] = obb_intersection_pairs(self.obbs_N5[n[turned_P]], other.obbs_N5[m[turned_P]])
         if else_P.any():
-            parts = shapely.intersection(self.polygons_N[n[else_P]], other.polygons_N[m[else_P]])
-            inter_P[else_P] = shapely.area(parts)
+            inter_P[else_P] = intersection_areas(self.polygons_N[n[else_P]], other.polygons_N[m[else_P]])
         return inter_P
 
     def _around_pairs(self, n: np.ndarray, other: Areas, m: np.ndarray) -> np.ndarray:
