@@ -94,7 +94,11 @@ def test_endless_digits_are_no_box(task):
 
 def test_where_the_original_stops_is_said():
     counts, best, scores = one("[100, 200, 300, 400]", "[0.5, 0.5, 0.5, 0.5]")
-    assert counts == (0, 1, 1, 0) and best == (0.0,) and scores.stops == {1: "a truth that spans nothing beside a prediction"}
+    assert (
+        counts == (0, 1, 1, 0)
+        and best == (0.0,)
+        and scores.stops == {1: "a truth that spans nothing beside a prediction"}
+    )
 
 
 def test_groups_come_from_the_second_level():
@@ -114,3 +118,96 @@ def test_bad_input_is_one_sentence(tmp_path):
         read_table(tmp_path, "rec")
     with pytest.raises(InputError, match="knows no model 'gpt'"):
         score_table(pandas.DataFrame(columns=["ID", "PREDICTION", "GROUND_TRUTH", "CLASS", "NOISE"]), "rec", "gpt")
+
+
+def table_of(*rows):
+    """(id, prediction, truth) of ordinary rows as a table."""
+    return pandas.DataFrame(
+        [[id_, prediction, truth, "Pond", False] for id_, prediction, truth in rows],
+        columns=["ID", "PREDICTION", "GROUND_TRUTH", "CLASS", "NOISE"],
+    )
+
+
+@pytest.mark.shared
+def test_rows_at_which_the_original_stops_are_scored_and_listed(golden):
+    cases = [json.loads(line) for line in (golden / "groundset" / "crashes.jsonl").read_text().splitlines()]
+    cases = [case for case in cases if "prediction" in case]
+    assert len(cases) > 40
+    for case in cases:
+        table = table_of((7, case["prediction"], case["ground_truth"]), (8, "[1, 2, 3, 4]", TRUTH))
+        table.loc[0, "CLASS"] = case["cls"]
+        found = score_table(table, case["task"], case["model"])
+        assert list(found.stops) == [7], case
+        assert all(row is not None for row in found.all_rows) and math.isfinite(found.groups["ALL"].popitem()[1])
+
+
+def test_a_file_of_numbers_alone_stops_the_original_as_a_whole():
+    assert list(score_table(table_of((1, 5, "yes"), (2, 7, "no")), "vqa", "gemma").stops) == ["all"]
+    assert not score_table(table_of((1, None, TRUTH)), "detection", "gemma").stops
+
+
+@pytest.mark.shared
+def test_the_order_in_which_marks_are_stripped_is_that_of_the_reference(golden):
+    cases = json.loads((golden / "groundset" / "vqa_hash_order.json").read_text())["rows"]
+    for text, by_seed in cases.items():
+        (row,) = score_table(table_of((1, text, "yes" if "y" in text else "no")), "vqa", "gemma").rows
+        assert bool(row.tp + row.tn) == by_seed["0"], text
+
+
+STRICT = [
+    # task, model, prediction, truth, F1 of the row as published and by strict scoring, and the quirk behind it
+    ("detection", "finetune", "[100, 200, 300, 400] {<1><2><3><4>}", TRUTH, 1, 2 / 3, "first-pattern"),
+    ("detection", "finetune", "[100, 200, 300, 400, 9]", TRUTH, 1, 0, "fifth"),
+    ("detection", "finetune", "[100, 200, 300, 400] [1, 2, 3]", TRUTH, 1, 2 / 3, "dropped"),
+    ("rec", "finetune", "[100, 200, 300, 400] [5, 5, 5, 5]", TRUTH, 1, 2 / 3, "dropped"),
+    ("phrase", "paligemma", "[205, 102, 410, 307, 8, 8]", TRUTH, 1, 0, "fifth"),
+    # both look at the first truth, which overlaps them more; the second would do for one of them
+    (
+        "detection",
+        "finetune",
+        "[0, 0, 100, 100] [0, 0, 100, 90]",
+        "[0, 0, 0.1, 0.1], [0, 0, 0.1, 0.06]",
+        0.5,
+        1,
+        "own-best",
+    ),
+    ("detection", "finetune", "None", "[0.5, 0.5, 0.5, 0.5]", 0, 1, "empty-truth"),
+    ("segment", "finetune", "[0, 0, 400, 400, 400, 0, 0, 400]", "[0.4, 0, 0.2, 0.2, 0.4, 0.4]", 1, 0, "one-lobe"),
+    ("vqa", "gemma", "I see no pond", "no", 0, 1, "first-letters"),
+    ("vqa", "gemma", "not sure", "no", 1, 0, "first-letters"),
+    ("vqa", "gemma", "yes", "yes.", 0, 1, "exact-yes"),
+    ("classification", "gemma", "a pond", "pond", 0, 1, "exact-label"),
+]
+
+
+@pytest.mark.parametrize("task, model, prediction, truth, published, strict, quirk", STRICT)
+def test_what_strict_scoring_sees_otherwise_is_laid_at_one_door(
+    tmp_path, task, model, prediction, truth, published, strict, quirk
+):
+    folder = tmp_path / model
+    folder.mkdir()
+    ordinary = (2, "None", "None") if task not in ("vqa", "classification") else (2, "no", "no")
+    table_of((1, prediction, truth), ordinary).to_csv(folder / f"{task}_0.csv", sep="\t", index=False)
+    odd, plain = PROTOCOL.score(tmp_path, {}, True).rows
+    assert (odd.published, odd.strict) == pytest.approx((published, strict))
+    assert odd.reasons == (quirk,) and not plain.reasons and plain.published == plain.strict == 1
+
+
+def test_a_run_has_one_scale(tmp_path):
+    (tmp_path / "gemini").mkdir()
+    rows = [(i, "[0.1, 0.2, 0.3, 0.4]", TRUTH) for i in range(5)] + [(5, "[0, 0.2, 0.3, 0.4]", "[0, 0.2, 0.3, 0.4]")]
+    table_of(*rows).to_csv(tmp_path / "gemini" / "rec_0.csv", sep="\t", index=False)
+    *_, edge = PROTOCOL.score(tmp_path / "gemini", {}, True).rows
+    assert (edge.published, edge.strict, edge.reasons) == (0, 1, ("by-look",))
+
+
+def test_every_quirk_is_shown_or_said():
+    shown = {case[-1] for case in STRICT} | {"by-look"}
+    # these two are of whole classes and of measures, not of a row's answer
+    assert shown | {"excluded", "over-predictions"} == set(QUIRKS)
+
+
+def test_a_megabyte_of_anything_is_read_at_once():
+    for text in ("[1, " * 250_000, "[" * 10**6, "{<1>" * 250_000, "<loc0001>" * 110_000, "9" * 10**6, " " * 10**6):
+        for task in ("detection", "segment", "vqa"):
+            assert len(score_table(table_of((1, text, TRUTH)), task, "finetune").rows) == 1

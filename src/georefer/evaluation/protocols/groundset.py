@@ -44,7 +44,10 @@ NOT_SEGMENTED = frozenset(
 )  # fmt: skip
 """Classes that the scorer of segments passes over."""
 
-STRIPPED = (".", "'", "`", '"', ",")
+SHALLOW = frozenset(("elements", "artificial features", "nature"))
+"""Nodes of the taxonomy above its groups, in lower case."""
+
+STRIPPED = ("'", ",", ".", "`", '"')
 """Marks in the order in which they are stripped, each once. The original's order is that of a set, which differs from
 run to run; this is the one of PYTHONHASHSEED=0, with which the reference numbers were made."""
 
@@ -152,6 +155,12 @@ def score_table(
             rows = [None if label in NOT_SEGMENTED else row for label, row in zip(labels, rows, strict=True)]
             skipped = {id_ for id_, row in zip(table["ID"], rows, strict=True) if row is None}
             stops = {id_: why for id_, why in stops.items() if id_ not in skipped}
+    if task != "phrase":
+        ids = table["ID"].tolist()
+        stops |= {ids[i]: f"the class '{label}', which has no group above it" for i, label in enumerate(labels)
+                  if label in SHALLOW and rows[i] is not None}  # fmt: skip
+    if len(table) and pandas.api.types.is_numeric_dtype(table["PREDICTION"]) and table["PREDICTION"].notna().any():
+        stops["all"] = "a column of predictions that holds numbers alone, where text is expected"
     counted = [row for row in rows if row is not None]
     percent = {"vqa": _percent_of_answers, "classification": _percent_exact}.get(task, _percent)
     scores = {"ALL": percent(counted)}
