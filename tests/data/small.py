@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,20 +33,20 @@ def small_scene(number: int, size: tuple[int, int] = (160, 120), split: str = "t
     return Scene(f"scene-{number}", encode_image(image_HW3), objects, GeoGrid.none(width, height), split)
 
 
-def small_questions(scene: Scene) -> list[Question]:
-    """Every task's questions; an expression names each object by its place."""
+def small_questions(scene: Scene, tasks: Iterable[str] = TASKS) -> list[Question]:
+    """Every task's questions, or some tasks'; an expression names each object by its place."""
     expressions = tuple(
         Expression(o.id, f"the {o.label} at {o.geometry.bounds[0]:.0f}, {o.geometry.bounds[1]:.0f}", by)
         for o, by in zip(scene.objects, ("attribute", "position") * 5, strict=False)
     )
     asking = Asking(LABELS, expressions, absent=1)
     rng = np.random.default_rng(0)
-    return [question for task in TASKS.values() for question in task.questions(scene, asking, rng)]
+    return [question for task in tasks for question in TASKS[task].questions(scene, asking, rng)]
 
 
-def small_dataset(folder: Path, scenes: int = 5) -> Dataset:
-    """Scenes of two sizes in the split "test", with the questions of every task."""
+def small_dataset(folder: Path, scenes: int = 5, tasks: Iterable[str] = ("rec", "detection", "presence")) -> Dataset:
+    """Scenes of two sizes in the split "test", with the questions of some tasks."""
     made = [small_scene(n, (160, 120) if n % 2 else (96, 96)) for n in range(scenes)]
     with DatasetWriter(folder) as writer:
-        writer.write("test", made, [question for scene in made for question in small_questions(scene)])
+        writer.write("test", made, [question for scene in made for question in small_questions(scene, tasks)])
         return writer.finish("small")

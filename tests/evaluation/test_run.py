@@ -166,7 +166,7 @@ def test_tasks_and_limit_choose_whole_scenes(dataset, tmp_path):
 
 
 def test_an_unknown_task_is_named_with_those_there_are(dataset, tmp_path):
-    with pytest.raises(InputError, match=r"captioning.*rec, detection, presence"):
+    with pytest.raises(InputError, match=r"captioning.*rec, rec-obb, res, detection,"):
         ask(Recorder(), dataset, replace(SETTINGS, tasks=("captioning",)), tmp_path)
 
 

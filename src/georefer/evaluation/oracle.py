@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from georefer.dialects import DIALECTS
 from georefer.geometry import Objects
 from georefer.models.base import Ask
 from georefer.models.fake import Truth
 from georefer.scenes import Dataset, Question
-from georefer.tasks import truth
+from georefer.tasks import TASKS, truth
 
 
 def truth_from(dataset: Dataset, split: str) -> Truth:
-    """Looks an ask's truth up by its hint, a question id: objects, a text, or None for an unknown hint."""
+    """Looks an ask's truth up by its hint, a question id: objects in the form asked for, a text, None where unknown."""
     by_scene: dict[str, list[Question]] = {}
     for question in dataset.questions(split):
         by_scene.setdefault(question.scene_id, []).append(question)
     known: dict[str, Objects | str] = {}
     for scene in dataset.scenes(split):
         for question in by_scene.get(scene.id, ()):
-            text = question.answer_text
-            known[question.id] = truth(question, scene) if text is None else text
+            form = TASKS[question.task].form
+            if question.answer_text is None and form is not None:
+                known[question.id] = form.of(truth(question, scene), DIALECTS["georefer"])
+            elif question.answer_text is not None:
+                known[question.id] = question.answer_text
 
     def look_up(ask: Ask) -> Objects | str | None:
         return known.get(ask.hint)

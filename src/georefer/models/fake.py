@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from shapely.affinity import translate
 
 from georefer.dialects import DIALECTS, Dialect
 from georefer.geometry import Frame, Objects
@@ -18,9 +19,11 @@ Truth = Callable[[Ask], Objects | str | None]
 
 @dataclass(frozen=True)
 class FakeModel:
-    """Knows the truth and spoils it: `noise_px` shifts every edge by a normal error of that size, `miss` drops
-    objects and `malformed` cuts answers in the middle, each with that probability. The same ask always gets
-    the same answer."""
+    """Knows the truth and spoils it.
+
+    `noise_px` shifts every edge of a box, and every other shape, by a normal error of that size; `miss` drops objects
+    and `malformed` cuts answers in the middle, each with that probability. The same ask always gets the same answer.
+    """
 
     truth: Truth
     noise_px: float = 0.0
@@ -52,6 +55,9 @@ class FakeModel:
 
     def _spoil(self, objects: Objects, rng: np.random.Generator) -> Objects:
         kept = objects[rng.random(len(objects)) >= self.miss]
+        if set(kept.kinds_N) - {"hbb"}:
+            shift_N2 = rng.normal(0, 1, (len(kept), 2)) * self.noise_px
+            return kept.replaced([translate(g, *shift) for g, shift in zip(kept.geometries_N, shift_N2, strict=True)])
         boxes_N4 = kept.hbb_N4 + rng.normal(0, 1, (len(kept), 4)) * self.noise_px
         ordered_N4 = np.concatenate(
             [np.minimum(boxes_N4[:, :2], boxes_N4[:, 2:]), np.maximum(boxes_N4[:, :2], boxes_N4[:, 2:])], axis=1

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
-from georefer.geometry import Frame, Objects
+from georefer.geometry import Frame, Kind, Objects
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
 
@@ -50,16 +50,47 @@ class Asking:
         return [missing[i] for i in sorted(rng.choice(len(missing), count, replace=False))] if count else []
 
 
+@dataclass(frozen=True)
+class Form:
+    """In which form shapes are asked for: a dialect must say one of `kinds`; `wish` says it to the model."""
+
+    kinds: tuple[Kind, ...]
+    wish: str = ""
+
+    @property
+    def as_boxes(self) -> bool:
+        """Whether overlap is that of bounding boxes."""
+        return self.kinds == ("hbb",)
+
+    def of(self, objects: Objects, dialect: Dialect) -> Objects:
+        """Objects in this form, as the dialect says it: outlines as polygons where it can, else as masks."""
+        kind = next((kind for kind in self.kinds if kind in dialect.kinds), self.kinds[0])
+        if kind == "hbb":
+            return objects.to_hbb()
+        if kind == "obb":
+            return objects.to_obb()
+        outlines = objects.to_polygon()
+        return outlines if kind == "polygon" else outlines.replaced(outlines.geometries_N, kind)
+
+
+BOX = Form(("hbb",))
+OBB_FORM = Form(("obb",), "Answer with oriented boxes.")
+OUTLINE = Form(("polygon", "mask"), "Answer with outlines.")
+
+
 class Task(Protocol):
     """One kind of question. Stateless: everything about a single question is in the Question.
 
     `measures` are the task's metrics by name, the headline first; `score` gives the row they are made of.
     For every question the gold answer scores 1 on the headline and an unreadable one 0, in every dialect
-    that can hold the answer.
+    that can hold the answer: one that says a kind of `form`, or any for words (None), and finely enough.
     """
 
     name: str
     measures: Mapping[str, Ratio]
+
+    @property
+    def form(self) -> Form | None: ...
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]: ...
 
@@ -83,6 +114,11 @@ def in_reading_order(objects: Objects) -> Objects:
 def truth(question: Question, scene: Scene) -> Objects:
     """The objects that answer a question."""
     return scene.objects.with_ids(question.answer_ids)
+
+
+def worded(question: Question, own: str) -> str:
+    """The words of the question: those of a published benchmark where it brought some, else the task's own."""
+    return str(question.params.get("prompt") or own)
 
 
 def with_article(label: str) -> str:

@@ -12,7 +12,7 @@ from georefer.dialects import Dialect, Reading
 from georefer.geometry import Frame
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
-from georefer.tasks.base import Asking, with_article
+from georefer.tasks.base import Asking, with_article, worded
 
 _WORD = re.compile(r"[a-z]+")
 
@@ -21,6 +21,7 @@ class Presence:
     """The first word must be yes or no; anything else is unreadable and wrong."""
 
     name = "presence"
+    form = None
     measures: Mapping[str, Ratio] = MappingProxyType(
         {
             "accuracy": Ratio({"right": 1}, {"asked": 1}),
@@ -42,7 +43,7 @@ class Presence:
         ]
 
     def prompt(self, question: Question) -> str:
-        return f"Is there {with_article(question.params['label'])}? Answer yes or no."
+        return worded(question, f"Is there {with_article(question.params['label'])}? Answer yes or no.")
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
         assert question.answer_text is not None

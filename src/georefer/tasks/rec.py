@@ -1,4 +1,4 @@
-"""Referring expression comprehension (REC): the one object that a phrase means, as a box."""
+"""Referring expression comprehension (REC): the one object that a phrase means, as a box, oriented box or outline."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from types import MappingProxyType
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
-from georefer.geometry import Frame, shape_iou
+from georefer.geometry import Frame, Object, shape_iou
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
-from georefer.tasks.base import Asking, truth
+from georefer.tasks.base import BOX, Asking, Form, truth, worded
 
 
 class REC:
     """Asked only with expressions that were proved to fit one object of the scene.
 
-    Exactly one box is expected. An answer of several is scored by its worst one, so that hedging never pays.
+    Exactly one shape is expected. An answer of several is scored by its worst one, so that hedging never pays.
+    IoU is that of boxes where boxes are asked for, of true areas otherwise. "ciou" is all common area by all area of
+    either, in pixels.
     """
 
-    name = "rec"
     measures: Mapping[str, Ratio] = MappingProxyType(
         {
             "acc@0.5": Ratio({"hit": 1}, {"asked": 1}),
             "miou": Ratio({"iou": 1}, {"asked": 1}),
+            "ciou": Ratio({"inter": 1}, {"union": 1}),
             "readable": Ratio({"readable": 1}, {"asked": 1}),
         }
     )
+
+    def __init__(self, name: str = "rec", form: Form = BOX) -> None:
+        self.name, self.form = name, form
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
         chosen = asking.choose(self.name, list(asking.expressions), rng)
@@ -43,13 +48,24 @@ class REC:
         ]
 
     def prompt(self, question: Question) -> str:
-        return f"Where is {question.params['expression']}?"
+        return worded(question, f"Where is {question.params['expression']}? {self.form.wish}".rstrip())
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
-        return dialect.write(truth(question, scene).to_hbb(), frame, labelled=False)
+        return dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
-        gold = truth(question, scene)
-        iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=True)
+        gold, found = truth(question, scene), reading.areas
+        iou_PT = shape_iou(found.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
         iou = float(iou_PT.min()) if iou_PT.size else 0.0
-        return {"hit": float(iou >= 0.5), "iou": iou, "readable": float(reading.readable), "asked": 1.0}
+        area, gold_area = (sum(_area(o, self.form) for o in objects) for objects in (found, gold))
+        # of two shapes with this IoU; several said count with all their area
+        inter = min(iou / (1 + iou) * (area + gold_area), gold_area)
+        return {
+            "hit": float(iou >= 0.5), "iou": iou, "inter": inter, "union": area + gold_area - inter,
+            "readable": float(reading.readable), "asked": 1.0,
+        }  # fmt: skip
+
+
+def _area(thing: Object, form: Form) -> float:
+    x1, y1, x2, y2 = thing.geometry.bounds
+    return (x2 - x1) * (y2 - y1) if form.as_boxes else thing.geometry.area
