@@ -1,5 +1,10 @@
-"""Ask a model a dataset's held-out questions, with the image and blind; scores, intervals and a report.
+"""Ask a model a dataset's held-out questions, or a published benchmark's; scores, intervals and a report.
 
+georefer evaluate tiny built/demo runs/demo/evaluation
+georefer evaluate models/qwen vrsbench=VRSBench_EVAL_referring.json runs/vrsbench --images Images_val
+
+A benchmark is NAME=PATH, with the names of 'georefer evaluate --benchmarks'. Its answers are also written as its
+published scorer reads them, into OUT/published: give that folder to 'georefer score --protocol'.
 The model 'fake' answers with the truth (spoiled by --noise-px, --miss, --malformed), to try a pipeline out."""
 
 from __future__ import annotations
@@ -7,29 +12,93 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from georefer.cli.options import add_model, add_recipe, settings_of
+from georefer.cli.options import add_recipe, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("dataset", type=Path, help="dataset folder")
-    parser.add_argument("out", type=Path, help="folder for answers.jsonl, scores.json, report.html")
+    parser.add_argument("model", nargs="?", help="a model folder, or the name of a shipped checkpoint")
+    parser.add_argument("dataset", nargs="?", help="dataset folder, or a published benchmark as NAME=PATH")
+    parser.add_argument("out", nargs="?", type=Path, help="folder for answers.jsonl, scores.json, report.html")
     add_recipe(parser, required=False)
+    published = parser.add_argument_group("published benchmarks")
+    published.add_argument("--benchmarks", action="store_true", help="list their names, what they read, licences")
+    published.add_argument("--images", type=Path, help="folder of the benchmark's images")
+    published.add_argument("--split", help="read this split of the benchmark only")
+    published.add_argument("--words", choices=["published", "own"], default="published",
+                           help="ask in the publisher's words or in the tasks' own")  # fmt: skip
+    published.add_argument("--ask", action="append", default=[], metavar="FROM=TASK",
+                           help="ask another task than usual, such as rec=rec-obb; may be repeated")  # fmt: skip
     for dial, unit in (("noise-px", "standard deviation"), ("miss", "probability"), ("malformed", "probability")):
         parser.add_argument(f"--{dial}", type=float, default=0.0, help=f"of the fake model, {unit} (default 0)")
 
 
 def run(options: argparse.Namespace) -> int:
+    from georefer.errors import InputError
     from georefer.evaluation import BLIND, EvaluateSettings, evaluate, read_scores, summary_table
     from georefer.scenes import open_dataset
 
+    if options.benchmarks:
+        return _list()
+    if options.out is None:
+        raise InputError("a model, a dataset and an output folder are expected; see georefer evaluate --help")
     settings = settings_of(EvaluateSettings, options)
-    dataset = open_dataset(options.dataset)
+    published = _published(options)
+    dataset = _prepared(options, published) if published else open_dataset(options.dataset)
     scores = evaluate(_model(options, dataset, settings.split), dataset, settings, options.out)
     blind = read_scores(options.out / BLIND) if settings.blind else None
     print(summary_table(scores, blind))
     print(f"wrote {options.out / 'report.html'}")
+    if published:
+        _hand_over(options, published, dataset)
     return 0
+
+
+def _list() -> int:
+    from georefer.scenes.readers import SOURCES
+
+    for name, source in SOURCES.items():
+        print(f"{name:<18}{source.reads}\n{'':<18}licence: {source.licence}")
+    return 0
+
+
+def _published(options: argparse.Namespace):
+    """What the benchmark's own files hold, or None for a dataset folder."""
+    from georefer.errors import InputError
+    from georefer.scenes.readers import SOURCES
+
+    name, equals, path = options.dataset.partition("=")
+    if not equals or Path(options.dataset).exists():
+        return None
+    if name not in SOURCES:
+        raise InputError(f"there is no benchmark '{name}'; choose among {', '.join(SOURCES)}")
+    if options.images is None:
+        raise InputError(f"{options.dataset} needs the folder of its images; give it with --images")
+    more = {"split": options.split} if options.split else {}
+    return SOURCES[name].read(Path(path), images=options.images, **more)
+
+
+def _prepared(options: argparse.Namespace, published):
+    from georefer.errors import InputError
+    from georefer.evaluation.benchmarks import Wording, prepare
+
+    pairs = [text.partition("=") for text in options.ask]
+    if wrong := [text for text, (_, equals, _) in zip(options.ask, pairs, strict=True) if not equals]:
+        raise InputError(f"--ask {wrong[0]} was found where FROM=TASK is expected, such as rec=rec-obb")
+    wording = Wording(options.words, {asks: task for asks, _, task in pairs})
+    dataset = prepare(published, options.images, options.out / "dataset", wording)
+    for reason, count in dataset.manifest["left_out"].items():
+        print(f"left out {count} questions: {reason}")
+    if dataset.manifest["account"].count("\n"):
+        print(f"reading the benchmark: {dataset.manifest['account']}")
+    return dataset
+
+
+def _hand_over(options: argparse.Namespace, published, dataset) -> None:
+    from georefer.evaluation.benchmarks import published_answers
+
+    folder = published_answers(published, dataset, options.out)
+    if folder is not None:
+        print(f"wrote {folder}, which the published scorer reads: georefer score {folder} --protocol ...")
 
 
 def _model(options: argparse.Namespace, dataset, split: str):

@@ -135,6 +135,10 @@ def _numbers(numbers: Mapping[str, Any]) -> Iterator[str]:
             yield f"{' '.join(where)[:43]:<44}" + "".join(f"{_brief(value):>10}" for value in values.values())
     if shown > SHOWN:
         yield f"  ... {shown - SHOWN} more lines (all are in --json)"
+    for part, values in numbers.items():
+        if isinstance(values, Mapping) and isinstance(values.get("printed"), list):
+            yield f"\n{part}, as the original prints it"
+            yield from (f"  {line}" for line in values["printed"][:SHOWN])
 
 
 def _leaves(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from georefer.errors import RasterError
+
+MAX_BYTES = 256 << 20
+"""Largest file that is read whole as an encoded image."""
 
 MAX_PIXELS = 64_000_000
 """Largest image that is decoded; a few bytes of a crafted file can ask for gigabytes."""
@@ -36,3 +40,26 @@ def decode_image(data: bytes) -> np.ndarray:
             f"{len(data)} bytes that are no readable PNG or JPEG were found where an image is expected "
             f"({error}); build the dataset again"
         ) from error
+
+
+def as_encoded(path: Path) -> tuple[bytes, tuple[int, int]]:
+    """A picture file as a dataset stores it, and its (width, height): PNG and JPEG byte for byte, others as PNG.
+
+    For pictures of eight bits such as published benchmarks have; imagery with more bits or a georeference is
+    `open_imagery`'s. RasterError for what cannot be decoded.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "TIFF", "BMP", "WEBP")) as image:
+            size, format = image.size, image.format
+            if len(data) > MAX_BYTES or size[0] * size[1] > MAX_PIXELS:
+                raise RasterError(
+                    f"{path} has {size[0]}x{size[1]} pixels where at most {MAX_PIXELS:,} are expected; cut it smaller"
+                )
+            image.load()
+            if format not in ("PNG", "JPEG"):
+                data = encode_image(np.asarray(image.convert("RGB")))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise RasterError(f"{path} is no readable picture ({error}); give the images as published") from error
+    return data, size

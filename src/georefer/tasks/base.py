@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -116,9 +116,9 @@ def truth(question: Question, scene: Scene) -> Objects:
     return scene.objects.with_ids(question.answer_ids)
 
 
-def worded(question: Question, own: str) -> str:
+def worded(question: Question, own: Callable[[Mapping[str, Any]], str]) -> str:
     """The words of the question: those of a published benchmark where it brought some, else the task's own."""
-    return str(question.params.get("prompt") or own)
+    return str(question.params.get("prompt") or own(question.params))
 
 
 def with_article(label: str) -> str:

@@ -45,7 +45,7 @@ class Detection:
         return Question(f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, tuple(found.ids_N))
 
     def prompt(self, question: Question) -> str:
-        return worded(question, f"Find every {question.params['label']}. {self.form.wish}".rstrip())
+        return worded(question, lambda params: f"Find every {params['label']}. {self.form.wish}".rstrip())
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
         return dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)

@@ -43,7 +43,7 @@ class Presence:
         ]
 
     def prompt(self, question: Question) -> str:
-        return worded(question, f"Is there {with_article(question.params['label'])}? Answer yes or no.")
+        return worded(question, lambda params: f"Is there {with_article(params['label'])}? Answer yes or no.")
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
         assert question.answer_text is not None

@@ -48,7 +48,7 @@ class REC:
         ]
 
     def prompt(self, question: Question) -> str:
-        return worded(question, f"Where is {question.params['expression']}? {self.form.wish}".rstrip())
+        return worded(question, lambda params: f"Where is {params['expression']}? {self.form.wish}".rstrip())
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
         return dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)

@@ -52,8 +52,9 @@ class VQA:
         ]
 
     def prompt(self, question: Question) -> str:
-        label = question.params.get("label", "thing")
-        return worded(question, f"How many objects of the class {label} are there? Answer with a number.")
+        return worded(
+            question, lambda params: f"How many objects of the class {params['label']} are there? Answer with a number."
+        )
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
         assert question.answer_text is not None

@@ -1,9 +1,15 @@
 """Published scorers, reproduced bug for bug: one file each, one line in the table. What is right is in `scoring`."""
 
-from georefer.evaluation.protocols import groundset
+from georefer.evaluation.protocols import fit_rsfg, fit_rsrc, groundset, mmbench_circular, vrsbench
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores, Stop
 
-_ALL: tuple[Protocol, ...] = (groundset.PROTOCOL,)
+_ALL: tuple[Protocol, ...] = (
+    groundset.PROTOCOL,
+    fit_rsfg.PROTOCOL,
+    fit_rsrc.PROTOCOL,
+    mmbench_circular.PROTOCOL,
+    vrsbench.PROTOCOL,
+)
 
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
