@@ -1,6 +1,16 @@
 """Published scorers, reproduced bug for bug: one file each, one line in the table. What is right is in `scoring`."""
 
-from georefer.evaluation.protocols import fit_rsfg, fit_rsrc, groundset, mmbench_circular, vrsbench
+from georefer.evaluation.protocols import (
+    fit_rsfg,
+    fit_rsrc,
+    geo_r1,
+    groundset,
+    mmbench_circular,
+    seg_zero,
+    visionreasoner,
+    vlm_r1,
+    vrsbench,
+)
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores, Stop
 
 _ALL: tuple[Protocol, ...] = (
@@ -9,6 +19,10 @@ _ALL: tuple[Protocol, ...] = (
     fit_rsrc.PROTOCOL,
     mmbench_circular.PROTOCOL,
     vrsbench.PROTOCOL,
+    geo_r1.PROTOCOL,
+    vlm_r1.PROTOCOL,
+    seg_zero.PROTOCOL,
+    visionreasoner.PROTOCOL,
 )
 
 PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
