@@ -6,13 +6,11 @@ import pytest
 from PIL import Image
 from tests.data.published_2 import noise
 
-from georefer.cli import VERBS, audit, main
+from georefer.cli import audit, main
 
 
 @pytest.fixture
-def folders(tmp_path, monkeypatch):
-    # the verb may not be in the table yet
-    monkeypatch.setitem(VERBS, "audit", "find images twice")
+def folders(tmp_path):
     for name, seeds in (("one", (1, 2)), ("two", (2, 3)), ("three", (4,))):
         (tmp_path / name).mkdir()
         for seed in seeds:

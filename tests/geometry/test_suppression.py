@@ -1,7 +1,5 @@
 """Suppression by true shapes: against the plain loop, and its declared rules."""
 
-import time
-
 import numpy as np
 import pytest
 import shapely
@@ -118,6 +116,4 @@ def test_wrong_calls_are_refused():
 
 def test_ten_thousand_answers_on_one_spot():
     same = np.repeat(shapely.box([0], 0, [10], 10), 10_000)
-    started = time.perf_counter()
     assert len(suppress(same, np.linspace(1, 0, 10_000), kinds="hbb")) == 1
-    assert time.perf_counter() - started < 2  # some 0.2 s; all pairs at once would need gigabytes

@@ -33,7 +33,15 @@ from georefer.scoring.detection import (
     size_stratum,
     truth_ious,
 )
-from georefer.scoring.greedy import IGNORED, match_coco, match_unranked, match_voc
+from georefer.scoring.greedy import (
+    IGNORED,
+    match_by_overlap,
+    match_coco,
+    match_unranked,
+    match_voc,
+    ranked_match,
+    within_class,
+)
 from georefer.scoring.matching import match_optimal
 
 METHODS = ("voc11", "area", "coco101")
@@ -65,6 +73,24 @@ def test_the_ratio_of_mean_counts_is_the_mean_of_the_ratios():
     for name in ("precision", "recall", "f1"):
         each = [value(ratios[f"{name}@{threshold:g}"], rows) for threshold in COCO_THRESHOLDS]
         assert value(ratios[f"{name}@mean"], rows) == pytest.approx(np.mean(each))
+
+
+def test_f1_over_all_thresholds_greedy_and_optimal_within_classes_and_across():
+    # prediction 0 overlaps truth 0 most, but prediction 1 reaches no other, and truth 1 would do for 0
+    iou_PT = np.array([[0.9, 0.7, 0.0], [0.8, 0.0, 0.0], [0.0, 0.0, 0.97]])
+    labels_P, labels_T = ["ship", "ship", "ship"], ["ship", "ship", "plane"]
+    rules = {"optimal": match_optimal, "greedy": match_by_overlap, "ranked": ranked_match(np.array([0.9, 0.8, 0.7]))}
+    across = {name: count_matches_at(iou_PT, match=rule) for name, rule in rules.items()}
+    within = {
+        name: count_matches_at(within_class(iou_PT, labels_P, labels_T), match=rule) for name, rule in rules.items()
+    }
+    assert [across[name]["tp@0.5"] for name in rules] == [3, 2, 2]
+    assert [within[name]["tp@0.5"] for name in rules] == [2, 1, 1]
+    ratios = detection_ratios()
+    # optimal across: 3 of 3 up to 0.7, then 2 up to 0.9 (0.75-0.9: one ship and the plane), then the plane alone
+    assert value(ratios["f1@mean"], [across["optimal"]]) == pytest.approx((5 * 3 + 4 * 2 + 1) / 10 / 3)
+    assert value(ratios["f1@mean"], [across["greedy"]]) == pytest.approx((9 * 2 + 1) / 10 / 3)
+    assert value(ratios["f1@mean"], [within["greedy"]]) == pytest.approx(9 * 1 / 10 / 3)
 
 
 def test_counts_leave_out_ignored_predictions():

@@ -9,9 +9,11 @@ from georefer.scoring.detection import pair_ious
 from georefer.scoring.greedy import (
     IGNORED,
     MISSED,
+    match_by_overlap,
     match_coco,
     match_unranked,
     match_voc,
+    ranked_match,
     strictly_above,
     within_class,
 )
@@ -95,3 +97,31 @@ def test_greedy_pairs_are_valid_and_never_more_than_optimal_ones(seed):
         taken = matched_P[matched_P >= 0]
         assert len(set(taken)) == len(taken) <= best
         assert (pair_ious(iou_PT, matched_P) >= 0.4).all()
+
+
+def test_by_overlap_the_closest_pair_comes_first_whatever_the_order():
+    iou_PT = np.array([[0.6, 0.0], [0.9, 0.7], [0.8, 0.0]])
+    assert match_by_overlap(iou_PT, 0.5).tolist() == [MISSED, 0, MISSED]  # optimal pairing finds two
+    for order in ([2, 1, 0], [1, 0, 2]):
+        assert match_by_overlap(iou_PT[order], 0.5).tolist() == [0 if p == 1 else MISSED for p in order]
+    assert match_by_overlap(np.zeros((0, 2)), 0.5).tolist() == []
+    assert match_by_overlap(np.zeros((2, 0)), 0.5).tolist() == [MISSED, MISSED]
+
+
+def test_greedy_never_finds_more_than_optimal_nor_less_than_half():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        iou_PT = rng.random(rng.integers(1, 8, 2)) * (rng.random() + 0.3)
+        most = int((match_optimal(iou_PT, 0.5) >= 0).sum())
+        for match in (match_by_overlap, ranked_match(rng.random(len(iou_PT)))):
+            matched_P = match(iou_PT, 0.5)
+            taken = matched_P[matched_P >= 0]
+            assert len(set(taken.tolist())) == len(taken)
+            assert most / 2 <= len(taken) <= most
+
+
+def test_a_bound_rule_is_the_rule():
+    iou_PT, scores_P, ignored_T = np.array([[0.9, 0.6], [0.8, 0.7]]), np.array([0.1, 0.9]), np.array([False, True])
+    for rule in (match_voc, match_coco):
+        bound = ranked_match(scores_P, rule, ignored_T=ignored_T)
+        assert bound(iou_PT, 0.5).tolist() == rule(iou_PT, scores_P, 0.5, ignored_T=ignored_T).tolist()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from georefer.scoring import Ratio, estimate
+from georefer.scoring.ratio import estimates
 
 ACCURACY = Ratio({"right": 1}, {"asked": 1})
 F1 = Ratio({"tp": 2}, {"tp": 2, "fp": 1, "fn": 1})
@@ -46,6 +47,26 @@ def test_the_same_seed_gives_the_same_interval_and_another_does_not():
     first = estimate(ACCURACY, rows, each_its_own(rows))
     assert first == estimate(ACCURACY, rows, each_its_own(rows))
     assert first != estimate(ACCURACY, rows, each_its_own(rows), seed=1)
+
+
+def test_several_metrics_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(0)
+    rows = [{**dict(zip(("tp", "fp", "fn", "right"), rng.integers(0, 5, 4).astype(float), strict=True)), "asked": 5.0,
+             "never": 0.0} for _ in range(40)]  # fmt: skip
+    ratios = {"accuracy": ACCURACY, "f1": F1, "never": Ratio({"tp": 1}, {"never": 1})}
+    clusters = [str(index // 3) for index in range(40)]
+    together = estimates(ratios, rows, clusters)
+    assert math.isnan(together.pop("never").value)
+    for name, found in together.items():
+        assert found.as_dict() == pytest.approx(estimate(ratios[name], rows, clusters).as_dict(), abs=1e-12)
+    assert all(math.isnan(found.high) for found in estimates(ratios, [], []).values())
+
+
+def test_drawing_in_blocks_changes_nothing(monkeypatch):
+    rows = answers(np.random.default_rng(1).random(50))
+    whole = estimate(ACCURACY, rows, each_its_own(rows))
+    monkeypatch.setattr("georefer.scoring.ratio._BLOCK", 700)
+    assert estimate(ACCURACY, rows, each_its_own(rows)).as_dict() == pytest.approx(whole.as_dict(), abs=1e-12)
 
 
 def test_the_interval_of_independent_answers_has_the_textbook_width():

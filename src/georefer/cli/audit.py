@@ -55,6 +55,10 @@ def _named(datasets: list[str]) -> list[tuple[str, Path]]:
             name, path = resolved.name, text
             if name in dict(found):
                 name = f"{resolved.parent.name}/{name}"
+        if Path(path).resolve() in {other.resolve() for _, other in found}:
+            raise InputError(
+                f"{path} is given twice where different datasets are compared; give its copy or leave it out"
+            )
         if not name or name in dict(found):
             raise InputError(f"{text} gives no name of its own where datasets are told apart by names; write NAME=PATH")
         found.append((name, Path(path)))

@@ -151,7 +151,8 @@ def _leaves(node: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tu
 
 
 def _brief(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
+    """Shares to four places, percent to two."""
+    return str(value) if isinstance(value, int) else f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
 
 
 def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
@@ -166,7 +167,9 @@ def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
         cells = [pair.published, pair.strict]
         cells.append(None if None in cells else pair.published - pair.strict)  # type: ignore[operator]
         name = f"{pair.part} {pair.measure}"
-        yield f"{name[:43]:<44}" + "".join("           –" if cell is None else f"{cell:>12.2f}" for cell in cells)
+        yield f"{name[:43]:<44}" + "".join(
+            "           –" if cell is None else f"{_brief(float(cell)):>12}" for cell in cells
+        )
     differing = scores.differing()
     yield f"\n{len(differing)} of {len(scores.rows)} rows differ; the reasons, by how many rows they bear on:"
     reasons = Counter(reason for row in differing for reason in row.reasons)

@@ -133,12 +133,13 @@ class GeoreferDialect(Dialect):
             if not sign and (end == 0 or between):
                 label = _label_before(reader.text, match.start())
             end = match.end()
-            values = [float(v) for v in match[1].split(",")]
+            values = list(map(float, match[1].split(",")))
             place = (match.start(), end, label)
             if match[2] is None and match[3] is None and len(values) >= 6 and len(values) % 2 == 0:
                 rings.add(values, sign, *place)
                 continue
-            rings.flush()
+            if rings.parts:
+                rings.flush()
             if len(values) != 4:
                 reader.wrong_count(match.start(), end, len(values), "4 for a box, an even number from 6 for a ring")
             elif match[2] is not None:

@@ -17,7 +17,9 @@ STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
 
 # a single quote opens a string only outside a word (it's) and closes one only where a value may end; whatever else
 # stands between delimiters is one token, so that no part of 1_000, 10%, 1/2 or 0.1.2 is taken for a number
+# a whole list of a few plain numbers is one token: most of an answer is boxes
 _TOKEN = re.compile(
+    r"(?P<numbers>\[\s*+[-+]?[0-9]{1,9}(?:\s*+,\s*+[-+]?[0-9]{1,9}){1,7}+\s*+\])|"
     r"""(?P<string>"(?:[^"\\]|\\.)*+"|'(?:[^'\\\n]|\\.|'(?!\s*[,:\]}])){0,500}')"""
     r"|(?P<mark>[{}\[\]:,])|(?P<torn>[\"'][^\n]*)|(?P<plain>[^\s{}\[\]:,\"']++(?:'[^\s{}\[\]:,\"']++)*)"
 )
@@ -113,6 +115,9 @@ class _Parser:
             place, kind, token = match.end(), match.lastgroup, match[0]
             if kind == "mark" or kind is None:
                 self._mark(token, match.start(), place)
+            elif kind == "numbers":
+                self._push("[", list(map(float, token[1:-1].split(","))))
+                self._close("[", place)
             elif kind == "string":
                 self._value(_unquoted(token))
             elif kind == "torn":
@@ -193,6 +198,8 @@ class _Parser:
 
 
 def _unquoted(token: str) -> str:
+    if "\\" not in token and token.isascii():
+        return token[1:-1]
     text = _ESCAPE.sub(lambda m: _unescaped(m[1]), token[1:-1])
     # two escapes make one character beyond the basic plane; a half of one could not be written to a file
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

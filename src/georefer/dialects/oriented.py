@@ -51,9 +51,8 @@ def hand_in(reader: Reader, said: Sequence[Said]) -> list[int]:
     An oriented box comes out with its longer side as length and a heading below 180, whichever way it was said;
     one that sticks out of the scene stays whole.
     """
-    rows_N5 = to_convention(np.array([s.values for s in said if s.kind == "obb"]), CONVENTIONS["le90"])
-    rows_N5[:, 4] += np.where(rows_N5[:, 4] < 0, 180.0, 0.0)
-    polygons = iter(obb_polygons(rows_N5))
+    turned = [s.values for s in said if s.kind == "obb"]
+    polygons = iter(_polygons(turned)) if turned else iter(())
     places = []
     for s in said:
         if s.kind == "obb":
@@ -63,6 +62,12 @@ def hand_in(reader: Reader, said: Sequence[Said]) -> list[int]:
         else:
             places.append(reader.shape(s.kind, s.values, s.start, s.end, s.label))
     return places
+
+
+def _polygons(boxes: Sequence[Sequence[float] | shapely.Geometry]) -> np.ndarray:
+    rows_N5 = to_convention(np.array(boxes), CONVENTIONS["le90"])
+    rows_N5[:, 4] += np.where(rows_N5[:, 4] < 0, 180.0, 0.0)
+    return obb_polygons(rows_N5)
 
 
 def enough(reader: Reader, said: Sequence[Said]) -> bool:

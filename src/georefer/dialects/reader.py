@@ -41,7 +41,7 @@ BOXES_WRITTEN_YXYX = [1, 0, 3, 2]
 """Index that turns y1, x1, y2, x2 into x1, y1, x2, y2 and back."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Found:
     """A shape as it was said; `values` are numbers as printed, or a finished geometry of the scene."""
 
@@ -148,7 +148,7 @@ class Reader:
                 self.too_many(match.start())
                 return
             read.add(match.start())
-            yield [float(v) for v in match[1].split(",")], match
+            yield list(map(float, match[1].split(","))), match
         self.unread(read)
         self.open_tail("[", "]")
 
@@ -177,17 +177,7 @@ class Reader:
     def reading(self) -> Reading:
         """All shapes in scene pixels, in the order said."""
         geometries_N, lost_N = self._geometries()
-        seen: set[tuple] = set()
-        kept: list[int] = []
-        for i, found in enumerate(self._found):
-            if lost_N[i]:
-                continue
-            key = (found.kind, found.label, shapely.to_wkb(geometries_N[i]))
-            if key in seen:
-                self.note("duplicate", found.start, found.end, f"{self.quote(found.start, found.end)} was said before")
-                continue
-            seen.add(key)
-            kept.append(i)
+        kept = self._first_of_each(geometries_N, lost_N)
         self._verdict(bool(kept))
         objects = Objects.of(
             geometries_N[kept], [self._found[i].label for i in kept], kind=[self._found[i].kind for i in kept],
@@ -203,7 +193,7 @@ class Reader:
         return Reading(self.whole, objects, tuple(self.problems), self.says_none and not kept, tuple(relations))
 
     def _take(self, found: _Found) -> int:
-        if self.full:
+        if len(self._found) >= MAX_OBJECTS:
             self.too_many(found.start)
             return -1
         self._found.append(found)
@@ -213,6 +203,25 @@ class Reader:
         message = f"only the first {MAX_OBJECTS} shapes are read"
         if not any(p.message == message for p in self.problems):
             self.note("too-many", start, len(self.text), message)
+
+    def _first_of_each(self, geometries_N: np.ndarray, lost_N: np.ndarray) -> list[int]:
+        """Places of the shapes that are not lost and were not said before; each repetition is noted."""
+        wkb = shapely.to_wkb(geometries_N).tolist() if len(geometries_N) > 1 else [b""] * len(geometries_N)
+        lost = lost_N.tolist()
+        if not any(lost) and len(set(wkb)) == len(wkb):
+            return list(range(len(wkb)))
+        seen: set[tuple] = set()
+        kept: list[int] = []
+        for i, found in enumerate(self._found):
+            if lost[i]:
+                continue
+            key = (found.kind, found.label, wkb[i])
+            if key in seen:
+                self.note("duplicate", found.start, found.end, f"{self.quote(found.start, found.end)} was said before")
+                continue
+            seen.add(key)
+            kept.append(i)
+        return kept
 
     def _verdict(self, any_kept: bool) -> None:
         if any(p.is_loss for p in self.problems):
@@ -269,15 +278,16 @@ class Reader:
 
     def _boxes(self, index: list[int]) -> tuple[np.ndarray, np.ndarray]:
         said_N4 = self._clipped(np.array([self._found[i].values for i in index], dtype=np.float64), index)
-        low_N2, high_N2 = np.minimum(said_N4[:, :2], said_N4[:, 2:]), np.maximum(said_N4[:, :2], said_N4[:, 2:])
-        for row in np.flatnonzero((said_N4[:, :2] > said_N4[:, 2:]).any(axis=1)):
-            found = self._found[index[row]]
-            self.note(
-                "swapped", found.start, found.end,
-                f"{self.quote(found.start, found.end)} has its corners in another order",
-            )  # fmt: skip
-        corners_N22 = np.stack([low_N2, high_N2], axis=1)
-        boxes_N4 = self._in_scene(corners_N22.reshape(-1, 2), index).reshape(-1, 4)
+        swapped_N2 = said_N4[:, :2] > said_N4[:, 2:]
+        if swapped_N2.any():
+            for row in np.flatnonzero(swapped_N2.any(axis=1)):
+                found = self._found[index[row]]
+                self.note(
+                    "swapped", found.start, found.end,
+                    f"{self.quote(found.start, found.end)} has its corners in another order",
+                )  # fmt: skip
+            said_N4 = np.sort(said_N4.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
+        boxes_N4 = self._in_scene(said_N4.reshape(-1, 2), index).reshape(-1, 4)
         empty_N = (boxes_N4[:, :2] >= boxes_N4[:, 2:]).any(axis=1)
         for row in np.flatnonzero(empty_N):
             self._empty(self._found[index[row]])
@@ -309,13 +319,17 @@ class Reader:
         """Printed numbers (x, y, x, y, ...) as steps within the range, each repair noted once a shape."""
         steps, scale = self.dialect.steps, 10**self.dialect.steps.decimals
         owners = np.asarray(owners)
-        if not steps.decimals and not steps.loose:
-            for i in _once(owners[(said_NK != np.floor(said_NK)).any(axis=1)]):
+        broken_NK = said_NK != np.floor(said_NK)
+        if not steps.decimals and not steps.loose and broken_NK.any():
+            for i in _once(owners[broken_NK.any(axis=1)]):
                 f = self._found[i]
                 self.note("not-integer", f.start, f.end, f"{self.quote(f.start, f.end)} has fractions")
         steps_NK = said_NK * scale
-        clipped_NK = np.clip(steps_NK, 0, np.tile(steps.largest(self.frame), steps_NK.shape[1] // 2))
-        self._note_clipped(owners[(clipped_NK != steps_NK).any(axis=1)])
+        largest_K = np.array(steps.largest(self.frame) * (steps_NK.shape[1] // 2), dtype=np.float64)
+        clipped_NK = np.minimum(np.maximum(steps_NK, 0), largest_K)
+        changed_NK = clipped_NK != steps_NK
+        if changed_NK.any():
+            self._note_clipped(owners[changed_NK.any(axis=1)])
         return clipped_NK
 
     def _in_scene(self, steps_N2: np.ndarray, owners: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -324,10 +338,13 @@ class Reader:
         `owners` may name fewer shapes than there are points, an even number of points each.
         """
         xy_N2 = self.dialect.steps.read(steps_N2, self.frame)
-        inside_N2 = np.clip(xy_N2, 0, (self.frame.scene_width, self.frame.scene_height))
+        inside_N2 = np.minimum(np.maximum(xy_N2, 0), (self.frame.scene_width, self.frame.scene_height))
+        if (inside_N2 == xy_N2).all():
+            return inside_N2
         # half a step beyond the edge is rounding, not a mistake of the model
         beyond_N = (np.abs(xy_N2 - inside_N2) > self.dialect.steps.step_px(self.frame)).any(axis=1)
-        self._note_clipped(np.repeat(np.asarray(owners), len(xy_N2) // max(1, len(owners)))[beyond_N])
+        if beyond_N.any():
+            self._note_clipped(np.repeat(np.asarray(owners), len(xy_N2) // max(1, len(owners)))[beyond_N])
         return inside_N2
 
     def _note_clipped(self, owners: np.ndarray) -> None:
@@ -340,4 +357,4 @@ class Reader:
 
 
 def _once(owners: np.ndarray) -> list[int]:
-    return np.unique(owners).tolist()
+    return np.unique(owners).tolist() if len(owners) else []

@@ -61,7 +61,10 @@ class Reading:
     @property
     def areas(self) -> Objects:
         """The objects without points and lines, which some families say beside each box; what box tasks score."""
-        return self.objects[np.isin(self.objects.kinds_N.astype(str), ("point", "line"), invert=True)]
+        flat = {"point", "line"}
+        if flat.isdisjoint(self.objects.kinds_N):
+            return self.objects
+        return self.objects[np.array([kind not in flat for kind in self.objects.kinds_N])]
 
     @property
     def readable(self) -> bool:

@@ -24,19 +24,22 @@ PREDICTION: Colour = (255, 150, 30)
 PICTURE_PX = 480
 LARGEST_SCALE = 3
 WHOLE_CHROMA = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+UNREADABLE = "unreadable"
+"""An answer in which nothing was found that was asked for: a problem beside those that reading notes."""
+
 QUALITIES = (88, 75, 60, 45, 30)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One answer as the report shows it; `picture` is a data URI."""
+    """One answer as the report shows it; `picture` is a data URI, `problems` are kinds of them."""
 
     scene_id: str
     prompt: str
     answer: str
     expected: str
     verdict: str
-    problems: str
+    problems: tuple[str, ...]
     picture: str
     description: str
 
@@ -59,6 +62,21 @@ def choose(rows: Sequence[ScoredAnswer], count: int, *, worst: bool) -> list[Sco
     return sorted(chosen, key=lambda row: _rank(row, worst))
 
 
+def choose_troubled(rows: Sequence[ScoredAnswer], count: int) -> list[ScoredAnswer]:
+    """At most `count` answers with problems: every kind once before any comes twice, rare ones first."""
+    by_kind: dict[str, list[ScoredAnswer]] = {}
+    for row in sorted(rows, key=lambda row: zlib.crc32(row.id.encode())):
+        for kind in _problems(row):
+            by_kind.setdefault(kind, []).append(row)
+    kinds = sorted(by_kind, key=lambda kind: (len(by_kind[kind]), kind))
+    chosen: dict[str, ScoredAnswer] = {}
+    for place in range(count):
+        for kind in kinds:
+            if len(chosen) < count and place < len(by_kind[kind]):
+                chosen.setdefault(by_kind[kind][place].id, by_kind[kind][place])
+    return list(chosen.values())
+
+
 def make_case(
     scored: ScoredAnswer,
     question: Question,
@@ -79,11 +97,11 @@ def make_case(
     verdict = _verdict(scored)
     return Case(
         scene.id,
-        prompt,
+        _shortened(prompt, 600),
         _shortened(reading.text),
         _shortened(expected),
         verdict,
-        ", ".join(scored.problems),
+        _problems(scored),
         _picture(scene.pixels(), gold, said, most_bytes),
         f"Scene {scene.id}: {len(gold)} true and {len(said)} predicted shapes; {verdict}",
     )
@@ -100,10 +118,14 @@ def _rank(row: ScoredAnswer, worst: bool) -> tuple[list[float], int]:
     return [value if worst else -value for value in values], zlib.crc32(row.id.encode())
 
 
+def _problems(scored: ScoredAnswer) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*([] if scored.readable else [UNREADABLE]), *scored.problems]))
+
+
 def _verdict(scored: ScoredAnswer) -> str:
     counts = scored.counts
     if not scored.readable:
-        return "unreadable"
+        return UNREADABLE
     if "iou" in counts:
         return f"IoU {counts['iou']:.2f}"
     if "tp" in counts:
@@ -148,7 +170,7 @@ def _to_jpeg(picture_HW3: np.ndarray, quality: int) -> bytes:
 
 
 def rows_by_task(rows: Sequence[ScoredAnswer]) -> Mapping[str, list[ScoredAnswer]]:
-    """The rows of each task, in the order in which tasks first occur."""
+    """The rows of each task that has some."""
     grouped: dict[str, list[ScoredAnswer]] = {}
     for row in rows:
         grouped.setdefault(row.task, []).append(row)

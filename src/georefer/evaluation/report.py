@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from georefer.dialects import DIALECTS
 from georefer.errors import InputError
 from georefer.evaluation import summary
-from georefer.evaluation.gallery import PREDICTION, TRUTH, Case, choose, make_case, rows_by_task
+from georefer.evaluation.gallery import (
+    PREDICTION,
+    TRUTH,
+    Case,
+    choose,
+    choose_troubled,
+    make_case,
+    rows_by_task,
+)
 from georefer.evaluation.run import BLIND, difference
 from georefer.evaluation.score import GroupScore, ScoredAnswer, Scores, read_rows, read_scores, run_dialect, run_frame
 from georefer.geometry import Frame
@@ -26,7 +35,7 @@ from georefer.scoring import Estimate
 from georefer.tasks import TASKS
 
 CASES = 8
-"""Worst and best answers shown per task, each."""
+"""Worst, best and troubled answers shown per task, each."""
 
 KEY_WORDS = {"by": "kind of phrase", "label": "class"}
 """Question parameters as readers know them."""
@@ -54,7 +63,12 @@ class Gallery:
 
     task: str
     worst: Sequence[Case]
+    troubled: Sequence[Case]
     best: Sequence[Case]
+
+    @property
+    def cases(self) -> list[Case]:
+        return [*self.worst, *self.troubled, *self.best]
 
 
 def write_report(folder: Path | str, dataset: Dataset) -> Path:
@@ -69,7 +83,10 @@ def write_report(folder: Path | str, dataset: Dataset) -> Path:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": summary.percent, "csp": _csp_hash, "thousands": "{:,}".format}
+    environment.filters |= {
+        "percent": summary.percent, "csp": _csp_hash, "thousands": "{:,}".format, "json": json.dumps,
+    }  # fmt: skip
+    galleries = _galleries(folder, dataset, scores)
     page = environment.get_template("report.html").render(
         run=scores.run,
         dataset_name=Path(scores.run["dataset"]).name,
@@ -80,12 +97,14 @@ def write_report(folder: Path | str, dataset: Dataset) -> Path:
         unseen=_unseen(scores, blind),
         tasks=scores.tasks,
         breakdowns=_breakdowns(scores.groups),
-        galleries=_galleries(folder, dataset, scores),
+        galleries=galleries,
+        problem_kinds=sorted({kind for gallery in galleries for case in gallery.cases for kind in case.problems}),
         colours={"truth": _css(TRUTH), "prediction": _css(PREDICTION)},
         has_blind=blind is not None,
         key_words=KEY_WORDS,
         lower_is_better=summary.LOWER_IS_BETTER,
         is_number=lambda value: not math.isnan(value),
+        sort_key=lambda estimate: -1 if estimate is None or math.isnan(estimate.value) else estimate.value,
     )
     path = folder / "report.html"
     with written_beside(path) as partial:
@@ -144,16 +163,15 @@ def _frame_in_words(run: Mapping[str, Any]) -> list[str]:
 
 
 def _galleries(folder: Path, dataset: Dataset, scores: Scores) -> list[Gallery]:
-    chosen = {
-        task: (choose(rows, CASES, worst=True), choose(rows, CASES, worst=False))
-        for task, rows in rows_by_task(read_rows(folder)).items()
-    }
-    wanted = {row.id: row for worst, best in chosen.values() for row in (*worst, *best)}
+    chosen, by_task = {}, rows_by_task(read_rows(folder))
+    for task in scores.tasks:
+        rows = by_task.get(task, [])
+        worst, best = choose(rows, CASES, worst=True), choose(rows, CASES, worst=False)
+        shown = {row.id for row in (*worst, *best)}
+        chosen[task] = worst, choose_troubled([row for row in rows if row.id not in shown], CASES), best
+    wanted = {row.id: row for groups in chosen.values() for rows in groups for row in rows}
     cases = _cases(folder, dataset, scores.run, wanted)
-    return [
-        Gallery(task, [cases[row.id] for row in worst], [cases[row.id] for row in best])
-        for task, (worst, best) in chosen.items()
-    ]
+    return [Gallery(task, *([cases[row.id] for row in rows] for rows in groups)) for task, groups in chosen.items()]
 
 
 def _cases(

@@ -1,8 +1,8 @@
 """How much shapes overlap: IoU, IoA and generalised IoU of every pair of kinds, vectorised.
 
 `overlap` and `overlap_pairs` take shapes of any kinds and go the fastest exact way for each pair: plain arithmetic
-for two horizontal boxes, `georefer.geometry.rotated` for oriented ones, `georefer.geometry.edges` for all else. `hbb_iou` and
-`hbb_ioa` (and `obb_iou`, `obb_ioa`) are for those who hold numbers rather than shapes.
+for two horizontal boxes, `georefer.geometry.rotated` for oriented ones, `georefer.geometry.edges` for all else.
+`hbb_iou` and `hbb_ioa` (and `obb_iou`, `obb_ioa`) are for those who hold numbers rather than shapes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from georefer.geometry.rotated import (
 Measure = Literal["iou", "ioa", "giou"]
 """iou: common area / area of both together. ioa: the part of the first inside the second. giou: IoU less the part of
 the smallest convex shape around both that neither fills (of the smallest horizontal box, for two of them)."""
+
+HBB_FEW = 1024
+"""Pairs of boxes up to which one expression over all of them is faster than blocks."""
 
 HBB_BLOCK = 32_768
 """Pairs of horizontal boxes in one go: the arrays of a block stay in the processor's second-level cache."""
@@ -207,6 +210,14 @@ class Areas:
         return shapely.convex_hull(self.shapes_N)
 
 
+def _bounds(shapes_N: np.ndarray) -> np.ndarray:
+    """Bounds (N, 4); NaN for what is missing, empty or holds a number that is not finite."""
+    boxes_N4 = shapely.bounds(shapes_N).reshape(-1, 4)
+    if np.isnan(boxes_N4).any() or not np.isfinite(shapely.get_coordinates(shapes_N)).all():
+        boxes_N4[_nowhere(shapes_N)] = np.nan
+    return boxes_N4
+
+
 def _nowhere(shapes_N: np.ndarray) -> np.ndarray:
     """Which shapes are missing, empty, or hold a number that is not finite (bounds leave out NaN without a word)."""
     xy_V2, owner_V = shapely.get_coordinates(shapes_N, return_index=True)
@@ -227,8 +238,10 @@ def polygon_iou_pairs(shapes_P: np.ndarray, others_P: np.ndarray) -> np.ndarray:
 
 def shape_iou(shapes_N: np.ndarray, shapes_M: np.ndarray, *, as_boxes: bool) -> np.ndarray:
     """Pairwise IoU of shapes: of their bounds where `as_boxes`, of their true areas otherwise."""
-    kind = "hbb" if as_boxes else "polygon"
-    return overlap(shapes_N, shapes_M, kinds_N=kind, kinds_M=kind)
+    if as_boxes:
+        boxes_N4, boxes_M4 = (_bounds(np.asarray(shapes, dtype=object)) for shapes in (shapes_N, shapes_M))
+        return hbb_iou(boxes_N4, boxes_M4)
+    return overlap(shapes_N, shapes_M)
 
 
 # --- horizontal boxes as numbers -------------------------------------------------------------------------
@@ -237,6 +250,8 @@ def shape_iou(shapes_N: np.ndarray, shapes_M: np.ndarray, *, as_boxes: bool) -> 
 def hbb_iou(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:
     """Pairwise IoU (N, M) of boxes (x1, y1, x2, y2); 0 where both have no area or a number is not finite."""
     a_N4, b_M4 = _finite_rows(as_rows(boxes_N4, 4)), _finite_rows(as_rows(boxes_M4, 4))
+    if len(a_N4) * len(b_M4) <= HBB_FEW:
+        return _hbb_iou_of_few(a_N4, b_M4)
     # a union of nothing is the smallest number rather than 0: divided by it, 0 is the 0 that is meant
     area_N, area_M = np.maximum(_areas(a_N4), SMALLEST), _areas(b_M4)
     if _few_meet(a_N4, b_M4):
@@ -252,6 +267,16 @@ def hbb_iou(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:
         # never above 1: the common area is at most either area, and subtraction rounds to the nearest
         np.divide(inter_KM, spare_KM, out=iou_NM[rows])
     return iou_NM
+
+
+def _hbb_iou_of_few(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
+    """The same in a few array operations: for the boxes of one answer the calls cost more than the numbers."""
+    size_N2, size_M2 = np.maximum(a_N4[:, 2:] - a_N4[:, :2], 0.0), np.maximum(b_M4[:, 2:] - b_M4[:, :2], 0.0)
+    side_NM2 = np.minimum(a_N4[:, None, 2:], b_M4[:, 2:]) - np.maximum(a_N4[:, None, :2], b_M4[:, :2])
+    np.maximum(side_NM2, 0.0, out=side_NM2)
+    inter_NM = side_NM2[..., 0] * side_NM2[..., 1]
+    union_NM = np.maximum(size_N2[:, 0] * size_N2[:, 1], SMALLEST)[:, None] + size_M2[:, 0] * size_M2[:, 1] - inter_NM
+    return inter_NM / union_NM
 
 
 def hbb_ioa(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:

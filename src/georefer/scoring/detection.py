@@ -42,8 +42,10 @@ def count_matches_at(
 ) -> Row:
     """True and false positives and false negatives of one answer: "tp@0.5", ... and their means "tp@mean".
 
-    `match(iou_PT, threshold)` gives the truth of each prediction, or a negative number. `IGNORED` predictions are
-    left out; the truths they belong to should not be among the columns.
+    `match(iou_PT, threshold)` gives the truth of each prediction, or a negative number: `match_optimal`, or greedily
+    `match_by_overlap`, or by confidence `ranked_match(scores_P)`. `IGNORED` predictions are left out; the truths they
+    belong to should not be among the columns. Matching asks no class: pass the overlaps through
+    `greedy.within_class` for counts that do.
     """
     predictions, truths = iou_PT.shape
     row: dict[str, float] = {}
@@ -211,19 +213,26 @@ def average_precision(
         raise ValueError(f"method {method!r} with ties {ties!r} is not known; known: {known}")
     if truths == 0:
         return np.nan
-    order_R = by_score(scores_P)
-    hits_R = np.asarray(hits_P, dtype=np.float64)[order_R]
-    if not len(hits_R):
-        return 0.0
-    found_R = _expected_hits(np.asarray(scores_P)[order_R], hits_R) if ties == "expected" else np.cumsum(hits_R)
-    precision_R, recall_R = found_R / np.arange(1, len(found_R) + 1), found_R / truths
-    envelope_R = np.maximum.accumulate(precision_R[::-1])[::-1]
+    scores_P, order_R = np.asarray(scores_P), by_score(scores_P)
+    hits_1R = np.asarray(hits_P, dtype=np.float64)[None, order_R]
+    return float(sorted_average_precisions(scores_P[order_R], hits_1R, truths, method, ties)[0])
+
+
+def sorted_average_precisions(
+    scores_R: np.ndarray, hits_LR: np.ndarray, truths: int, method: ApMethod, ties: TieRule
+) -> np.ndarray:
+    """`average_precision` (L,) of predictions that lie in falling order, judged at L thresholds; truths above 0."""
+    if not hits_LR.shape[1]:
+        return np.zeros(len(hits_LR))
+    found_LR = _expected_hits(scores_R, hits_LR) if ties == "expected" else np.cumsum(hits_LR, axis=1, dtype=float)
+    precision_LR, recall_LR = found_LR / np.arange(1, len(scores_R) + 1), found_LR / truths
+    envelope_LR = np.maximum.accumulate(precision_LR[:, ::-1], axis=1)[:, ::-1]
     if method == "area":
-        return float(np.sum(np.diff(recall_R, prepend=0.0) * envelope_R))
+        return np.sum(np.diff(recall_LR, prepend=0.0, axis=1) * envelope_LR, axis=1)
     # the levels are the rounded numbers of the original code: 3 of 10 found falls short of its level 0.3
-    levels_L = np.linspace(0, 1, 11 if method == "voc11" else 101)
-    reached_L = np.searchsorted(recall_R, levels_L, side="left")
-    return float(np.append(envelope_R, 0.0)[reached_L].mean())
+    levels = np.linspace(0, 1, 11 if method == "voc11" else 101)
+    reached_L = [np.searchsorted(recall_R, levels, side="left") for recall_R in recall_LR]
+    return np.array([np.append(e_R, 0.0)[reached].mean() for e_R, reached in zip(envelope_LR, reached_L, strict=True)])
 
 
 def mean_average_precision(
@@ -242,15 +251,18 @@ def mean_average_precision(
     return float(np.mean(values)) if values else np.nan
 
 
-def _expected_hits(scores_R: np.ndarray, hits_R: np.ndarray) -> np.ndarray:
-    """Mean number of hits (R,) up to each rank over random order among equal scores; whole numbers between them."""
+def _expected_hits(scores_R: np.ndarray, hits_LR: np.ndarray) -> np.ndarray:
+    """Mean number of hits (L, R) up to each rank over random order among equal scores; whole numbers between them."""
     apart_R = (scores_R[1:] != scores_R[:-1]) & ~(np.isnan(scores_R[1:]) & np.isnan(scores_R[:-1]))
+    if apart_R.all():
+        return np.cumsum(hits_LR, axis=1, dtype=float)
     starts_G = np.flatnonzero(np.concatenate(([True], apart_R)))
     sizes_G = np.diff(np.append(starts_G, len(scores_R)))
-    hits_G = np.add.reduceat(hits_R, starts_G)
+    hits_LG = np.add.reduceat(hits_LR, starts_G, axis=1, dtype=float)
+    before_LG = np.cumsum(hits_LG, axis=1) - hits_LG
     group_R = np.repeat(np.arange(len(starts_G)), sizes_G)
     rank_R = np.arange(1, len(scores_R) + 1) - starts_G[group_R]
-    return (np.cumsum(hits_G) - hits_G)[group_R] + rank_R * hits_G[group_R] / sizes_G[group_R]
+    return before_LG[:, group_R] + rank_R * hits_LG[:, group_R] / sizes_G[group_R]
 
 
 # --- counting, presence, size ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ greedy matching may find fewer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -105,6 +105,29 @@ def match_unranked(
     matched_P = np.where((iou_PT[:, ignored_T] >= threshold).any(axis=1), IGNORED, MISSED)
     matched_P[found_P >= 0] = counts[found_P[found_P >= 0]]
     return matched_P
+
+
+def match_by_overlap(iou_PT: np.ndarray, threshold: float) -> np.ndarray:
+    """Truth index (P,) of each prediction, or `MISSED`: the pair that overlaps most first, then the next of the rest.
+
+    Greedy without confidences, so that the order of an answer decides nothing (equal overlaps: the first pair). It
+    may find fewer pairs than `match_optimal`, never more.
+    """
+    matched_P = np.full(len(iou_PT), MISSED)
+    free_P, free_T = np.ones(iou_PT.shape[0], dtype=bool), np.ones(iou_PT.shape[1], dtype=bool)
+    predictions, truths = np.nonzero(iou_PT >= threshold)
+    for pair in np.argsort(-iou_PT[predictions, truths], kind="stable"):
+        p, t = predictions[pair], truths[pair]
+        if free_P[p] and free_T[t]:
+            matched_P[p], free_P[p], free_T[t] = t, False, False
+    return matched_P
+
+
+def ranked_match(
+    scores_P: np.ndarray, rule: GreedyRule = match_coco, *, ignored_T: np.ndarray | None = None
+) -> Callable[[np.ndarray, float], np.ndarray]:
+    """A greedy rule with its scores bound, for whom a matching is a function of overlaps and a threshold alone."""
+    return lambda iou_PT, threshold: rule(iou_PT, scores_P, threshold, ignored_T=ignored_T)
 
 
 def by_score(scores_P: np.ndarray) -> np.ndarray:

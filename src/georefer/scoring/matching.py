@@ -15,6 +15,17 @@ def match_optimal(iou_PT: np.ndarray, threshold: float) -> np.ndarray:
     matched_P = np.full(len(iou_PT), -1)
     if iou_PT.size == 0:
         return matched_P
+    if min(iou_PT.shape) == 1:  # nothing to choose but the best
+        best = int(iou_PT.argmax())
+        if iou_PT.flat[best] >= threshold:
+            prediction, truth = divmod(best, iou_PT.shape[1])
+            matched_P[prediction] = truth
+        return matched_P
+    counts_PT = iou_PT >= threshold
+    if counts_PT.sum(axis=0).max() <= 1 and counts_PT.sum(axis=1).max() <= 1:  # no two pairs compete
+        predictions, truths = np.nonzero(counts_PT)
+        matched_P[predictions] = truths
+        return matched_P
     # a pair that counts outweighs any gain in overlap elsewhere, so the number of pairs is maximal
     gain_PT = np.where(iou_PT >= threshold, iou_PT + min(iou_PT.shape) + 1.0, 0.0)
     predictions, truths = linear_sum_assignment(gain_PT, maximize=True)

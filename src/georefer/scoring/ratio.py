@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 Row = Mapping[str, float]
 """What one answer contributes: named counts and sums."""
+
+_BLOCK = 2_000_000
+"""Draws x clusters held at once, 16 MB: a hundred thousand images must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,44 @@ def estimate(
     Whole clusters (images) are resampled with replacement, because answers about one image share its
     difficulty; resampling single answers would make the interval too narrow.
     """
-    top_R, bottom_R = ratio.terms(rows)
-    if bottom_R.sum() == 0:
-        return Estimate(np.nan, np.nan, np.nan)
-    value = float(top_R.sum() / bottom_R.sum())
+    return estimates({"": ratio}, rows, clusters, level=level, draws=draws, seed=seed)[""]
+
+
+def estimates(
+    ratios: Mapping[str, Ratio], rows: Sequence[Row], clusters: Sequence[str], *,
+    level: float = 0.95, draws: int = 2000, seed: int = 0,
+) -> dict[str, Estimate]:  # fmt: skip
+    """`estimate` of several metrics of the same rows, from the same draws: drawing is most of the work."""
+    if not len(rows):
+        return {name: Estimate(np.nan, np.nan, np.nan) for name in ratios}
+    sums_R2M = np.column_stack([column_R for ratio in ratios.values() for column_R in ratio.terms(rows)])
+    sums_C2M = sums_by_cluster(sums_R2M, clusters)
+    total_2M, rng = sums_R2M.sum(axis=0), np.random.default_rng(seed)
+    drawn_D2M = np.concatenate([weights @ sums_C2M for weights in _resamples(len(sums_C2M), draws, rng)])
+    found = {}
+    for place, name in enumerate(ratios):
+        top, bottom = total_2M[2 * place : 2 * place + 2]
+        top_D, bottom_D = drawn_D2M[:, 2 * place : 2 * place + 2].T
+        values_D = top_D[bottom_D > 0] / bottom_D[bottom_D > 0]
+        if bottom == 0:
+            found[name] = Estimate(np.nan, np.nan, np.nan)
+            continue
+        low, high = np.quantile(values_D, [(1 - level) / 2, (1 + level) / 2])
+        found[name] = Estimate(float(top / bottom), float(low), float(high))
+    return found
+
+
+def sums_by_cluster(sums_RK: np.ndarray, clusters: Sequence[str]) -> np.ndarray:
+    """Columns (C, K) summed over the rows of each cluster."""
     _, cluster_R = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    count = int(cluster_R.max()) + 1
-    top_C = np.bincount(cluster_R, top_R, count)
-    bottom_C = np.bincount(cluster_R, bottom_R, count)
-    weights_DC = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    top_D, bottom_D = weights_DC @ top_C, weights_DC @ bottom_C
-    values_D = top_D[bottom_D > 0] / bottom_D[bottom_D > 0]
-    low, high = np.quantile(values_D, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high))
+    return np.column_stack([np.bincount(cluster_R, column_R) for column_R in sums_RK.T])
+
+
+def _resamples(count: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each of `count` clusters is drawn, (some draws, count) at a time."""
+    shares_C, size = np.full(count, 1 / count), max(1, _BLOCK // count)
+    for start in range(0, draws, size):
+        yield rng.multinomial(count, shares_C, size=min(size, draws - start))
 
 
 def _weighted(rows: Sequence[Row], weights: Mapping[str, float]) -> np.ndarray:

@@ -26,6 +26,7 @@ import numpy as np
 import pandas
 
 from georefer.errors import InputError
+from georefer.evaluation.protocols import groundset_caption
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores, Stop, partial, read_json, refuse_repeated
 from georefer.evaluation.protocols.groundset_shapes import Claim, Scale, boxes, claims, outlines, overlaps
 from georefer.evaluation.protocols.groundset_tables import (
@@ -313,10 +314,12 @@ def score(path: Path, settings: Mapping[str, str], beside: bool = False) -> Scor
         if not partial(settings):
             refuse_repeated(table["ID"].tolist(), where)
         if task == "caption":
-            from georefer.evaluation.protocols.groundset_caption import score_captions
-
-            numbers[name], found_rows = score_captions(table)
+            numbers[name], found_rows = groundset_caption.score_captions(table, name)
+            if beside:
+                found_rows, more_besides = groundset_caption.compare_captions(table, name)
+                besides += more_besides
             rows += found_rows
+            stops += [Stop(name, id_, why) for id_, why in groundset_caption.stops_of(table).items()]
             continue
         found = score_table(table, task, model, group_of)
         numbers[name] = {"default": found.groups}
@@ -377,7 +380,7 @@ PROTOCOL = Protocol(
     name="groundset",
     source="github.com/rogerferrod/GroundSet at 84aeed1, src/eval",
     reads="a folder <model>/ of <task>_<n>.csv tables, one such table, or a folder of models' folders",
-    quirks=QUIRKS,
+    quirks=QUIRKS | groundset_caption.QUIRKS,
     score=score,
     settings={
         "model": f"whose numbers these are, by default the folder's name: {', '.join(MODELS)}",

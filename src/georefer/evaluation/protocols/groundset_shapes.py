@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -75,14 +76,14 @@ class Shapes:
     def geometries(self, which_M: np.ndarray) -> np.ndarray:
         """The geometries of some, boxes made into polygons."""
         found_M = self.shape_K[which_M].copy()
-        plain_M = np.equal(found_M, None)
+        plain_M = shapely.is_missing(found_M)
         found_M[plain_M] = shapely.box(*self.bounds_K4[which_M][plain_M].T)
         return found_M
 
     def areas(self) -> np.ndarray:
         x1_K, y1_K, x2_K, y2_K = self.bounds_K4.T
         area_K = (x2_K - x1_K) * (y2_K - y1_K)
-        other_K = ~np.equal(self.shape_K, None)
+        other_K = ~shapely.is_missing(self.shape_K)
         area_K[other_K] = shapely.area(self.shape_K[other_K])
         return area_K
 
@@ -106,12 +107,12 @@ class Overlaps:
 
 def claims(texts: Sequence[Any], segments: bool, quirks: Collection[str], *, truth: bool = False) -> list[Claim]:
     """The lists of numbers that the scorer sees; truths are plain lists alone."""
-    found: list[Claim] = []
+    found: list[tuple[int, str, bool]] = []
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             continue
         if truth:
-            found += [Claim(row, _floats(m), False) for m in _LIST.findall(text)]
+            found += [(row, m, False) for m in _LIST.findall(text)]
             continue
         if segments and _CODES.search(text):
             continue  # taken for mask codes, which need weights that were not at hand
@@ -120,12 +121,26 @@ def claims(texts: Sequence[Any], segments: bool, quirks: Collection[str], *, tru
         if "first-pattern" in quirks:
             for pattern in patterns:
                 if matches := pattern.findall(text):
-                    found += [Claim(row, _floats(m), pattern is _TURNED) for m in matches]
+                    found += [(row, m, pattern is _TURNED) for m in matches]
                     break
         else:
             for mark in _MARKED.findall(text):
-                found += [Claim(row, _floats(m), p is _TURNED) for p in patterns for m in p.findall(mark)]
-    return found
+                found += [(row, m, p is _TURNED) for p in patterns for m in p.findall(mark)]
+    numbers = _numbers([text for _, text, _ in found])
+    return [Claim(row, values, barred) for (row, _, barred), values in zip(found, numbers, strict=True)]
+
+
+def _numbers(texts: list[str]) -> list[list[float]]:
+    """The numbers of each text; those of plain lists, which most are, in one go."""
+    plain = [text for text in texts if "<" not in text]
+    ends = np.cumsum([text.count(",") + 1 for text in plain]).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # said where a text holds something else
+        flat = np.fromstring(",".join(plain), sep=" , ").tolist() if plain else []
+    if len(flat) != (ends[-1] if ends else 0):
+        return [_floats(text) for text in texts]
+    lists = iter([flat[start:end] for start, end in zip([0, *ends], ends, strict=False)])
+    return [_floats(text) if "<" in text else next(lists) for text in texts]
 
 
 def _floats(text: str) -> list[float]:
@@ -232,7 +247,7 @@ def outlines(found: list[Claim], scale: Scale | None, quirks: Collection[str]) -
             divisors.append(scale.divisor if not scale.by_look or any(v.is_integer() for v in values) else 1.0)
         rings.append(_ring(values, scale.y_first))
     shape_K = _within(_polygons(rings, np.array(divisors)), quirks)
-    lost_K = np.equal(shape_K, None)
+    lost_K = shapely.is_missing(shape_K)
     row_K = np.array([claim.row for claim in found], dtype=int)
     shape_K[lost_K] = shapely.Polygon()
     kept_K = np.ones_like(lost_K) if truth else ~lost_K
@@ -273,7 +288,7 @@ def _within(shape_K: np.ndarray, quirks: Collection[str]) -> np.ndarray:
     One that would take GEOS seconds is given up.
     """
     shape_K = shape_K.copy()
-    is_K = ~np.equal(shape_K, None)
+    is_K = ~shapely.is_missing(shape_K)
     bad_K = is_K & ~shapely.is_valid(shape_K)
     for k in np.flatnonzero(bad_K):
         if shapely.get_num_coordinates(shape_K[k]) > MAX_RING and not is_repairable(shape_K[k]):
@@ -333,7 +348,7 @@ def _pair_iou(found: Shapes, true: Shapes, p_I: np.ndarray, t_I: np.ndarray, bes
     with np.errstate(invalid="ignore"):
         side_I2 = np.minimum(a_I4[:, 2:], b_I4[:, 2:]) - np.maximum(a_I4[:, :2], b_I4[:, :2])
         meets_I = (side_I2 > 0).all(axis=1)
-    plain_I = np.equal(found.shape_K[p_I], None) & np.equal(true.shape_K[t_I], None)
+    plain_I = shapely.is_missing(found.shape_K[p_I]) & shapely.is_missing(true.shape_K[t_I])
     area_I, area2_I = found.areas()[p_I], true.areas()[t_I]
     most_I = np.minimum(np.minimum(area_I, area2_I), np.where(meets_I, side_I2[:, 0] * side_I2[:, 1], 0.0))
     bound_I = np.zeros(len(p_I))

@@ -76,7 +76,7 @@ def read(
     shift_4 = np.array([-1, -1, -1, -1] if one_based else [0, 0, 0, 0]) + ([0, 0, 1, 1] if inclusive else [0, 0, 0, 0])
 
     def one(stem: str, file: Path) -> LabelledImage | None:
-        root = _parse(file)
+        root = parse_xml(file)
         if root.tag not in ("annotation", "HRSC_Image"):
             raise InputError(
                 f"{file} holds <{root.tag[:50]}> where <annotation> or <HRSC_Image> is expected; leave out other files"
@@ -123,7 +123,7 @@ def write(
 # --- reading --------------------------------------------------------------------------------------------------
 
 
-def _parse(file: Path) -> ElementTree.Element:
+def parse_xml(file: Path) -> ElementTree.Element:
     """The tree of an XML file without document type; built by hand because ElementTree expands entities."""
     builder, parser, depth = ElementTree.TreeBuilder(), expat.ParserCreate(), 0
 
