@@ -124,15 +124,18 @@ def _about(protocol: Protocol) -> Iterator[str]:
 def _numbers(numbers: Mapping[str, Any]) -> Iterator[str]:
     """Every set of numbers as a line, under a header where the names change; lists are left to the file."""
     header: tuple[str, ...] = ()
+    widths: list[int] = []
     shown = 0
     for where, values in _leaves(numbers, ()):
         if tuple(values) != header:
             yield from [f"  ... {shown - SHOWN} more lines (all are in --json)"] if shown > SHOWN else []
             header, shown = tuple(values), 0
-            yield f"\n{'':<44}" + "".join(f"{name:>10}" for name in header)
+            widths = [max(10, len(name) + 2) for name in header]
+            yield f"\n{'':<44}" + "".join(f"{name:>{width}}" for name, width in zip(header, widths, strict=True))
         shown += 1
         if shown <= SHOWN:
-            yield f"{' '.join(where)[:43]:<44}" + "".join(f"{_brief(value):>10}" for value in values.values())
+            cells = zip(values.values(), widths, strict=True)
+            yield f"{' '.join(where)[:43]:<44}" + "".join(f"{_brief(value):>{width}}" for value, width in cells)
     if shown > SHOWN:
         yield f"  ... {shown - SHOWN} more lines (all are in --json)"
     for part, values in numbers.items():

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from georefer.errors import InputError
-from georefer.evaluation.protocols import fit_graphs
+from georefer.evaluation.protocols import coco_captions, fit_graphs
 from georefer.evaluation.protocols.fit_rsfg import PROTOCOL
 
 PARTS = ("complex_comprehension", "fit_vqa", "fit_scene", "hrben")
@@ -390,3 +390,20 @@ def test_a_megabyte_of_junk_is_read_in_linear_time(tmp_path, task):
     assert len(scored(tmp_path, *rows, beside=False).rows) == len(JUNK)
     few = [(task, truth, (junk * (100_000 // len(junk)))) for junk in JUNK]
     assert len(scored(tmp_path, *few).rows) == len(JUNK)
+
+
+def test_captions_are_scored_as_coco_scores_them(tmp_path):
+    said = {"1": "a large airport with two runways", "2": "many cars in a parking lot"}
+    true = {"1": "a large airport with three runways", "2": "cars are parked in a lot"}
+    rows = [{"question_id": k, "image_id": f"{k}.png", "answer": said[k], "ground_truth": true[k]} for k in said]
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    scores = PROTOCOL.score(file, {}, True)
+    (part,) = scores.numbers
+    plain = [{"id": k, "caption": said[k], "references": [true[k]]} for k in said]
+    other = tmp_path / "captions.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in plain))
+    expected = coco_captions.PROTOCOL.score(other, {}, False).numbers["1_reference"]["ptb"]
+    assert part == "fit_caption" and 0 < expected["cider"]["corpus"]
+    assert {name: scores.numbers[part][name] for name in expected} == expected
+    assert {row.part for row in scores.rows} == {line.part for line in scores.beside} == {part}

@@ -19,7 +19,7 @@ NO_TEXT = "the answer is no text"
 LOOKED_AT = 200
 """Rows, taken evenly from a file, that tell its kind."""
 
-KINDS = ("complex_comprehension", "fit_rsrc", "fit_vqa", "fit_scene", "hrben")
+KINDS = ("complex_comprehension", "fit_rsrc", "fit_vqa", "fit_scene", "fit_caption", "hrben")
 
 
 def kind_of(rows: Sequence[dict[str, Any]]) -> str | None:
@@ -30,6 +30,8 @@ def kind_of(rows: Sequence[dict[str, Any]]) -> str | None:
     if not any("category" in row for row in some):
         if all("question" in row and "ground_truth" in row for row in some):
             return "fit_scene"
+        if all("ground_truth" in row for row in some):
+            return "fit_caption"
         return "hrben" if not any("ground_truth" in row for row in some) and "question_id" in some[0] else None
     if not all("ground_truth" in row for row in some):
         return None

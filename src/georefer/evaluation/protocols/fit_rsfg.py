@@ -1,4 +1,4 @@
-"""FIT-RSFG's scorers as published: complex comprehension (six tasks), VQA, scene classification and HRBEN.
+"""FIT-RSFG's scorers as published: complex comprehension (six tasks), VQA, scenes, captions and HRBEN.
 
 Source: complex comprehension and HRBEN from github.com/om-ai-lab/ImageRAG at 06de8e47, codebase/inference/FIT-Eval
 (eval_complex_comprehension.py, eval_map.py, sgg_eval/, eval_vqa_HRBEN.py), which keeps the files of FIT-RSFG itself;
@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from georefer.errors import InputError
+from georefer.evaluation.protocols import coco_captions
 from georefer.evaluation.protocols.base import (
     Protocol,
     Scores,
@@ -87,6 +88,7 @@ FIELDS = {
     "complex_comprehension": ("category", "ground_truth", "answer"),
     "fit_vqa": ("category", "ground_truth", "answer"),
     "fit_scene": ("question", "ground_truth", "answer"),
+    "fit_caption": ("ground_truth", "answer"),
     "hrben": ("answer",),
 }
 
@@ -154,6 +156,8 @@ def _identity(row: Mapping[str, Any]) -> Any:
 def _score_part(part: str, file: Path, rows: list[dict[str, Any]], settings: Mapping[str, str], beside: bool) -> Scores:
     if part == "complex_comprehension":
         return _score_complex(rows, beside)
+    if part == "fit_caption":
+        return _score_captions(part, file, settings, beside)
     extra: dict[str, Any] = {}
     if part == "hrben" and not _joined(rows):
         questions, answers = (_truths(file, key, settings) for key in ("questions", "answers"))
@@ -164,6 +168,18 @@ def _score_part(part: str, file: Path, rows: list[dict[str, Any]], settings: Map
     numbers = {"rows": numbers.pop("rows"), **extra, **numbers}
     lines_beside = beside_of(part, scored) if beside else ()
     return Scores({part: numbers}, tuple(scored), tuple(stops), lines_beside)
+
+
+def _score_captions(part: str, file: Path, settings: Mapping[str, str], beside: bool) -> Scores:
+    """Captions of images or regions: the COCO caption scorers with the one reference that there is."""
+    found = coco_captions.score(file, settings, beside)
+    return Scores(
+        {part: {"rows": len(found.rows), **found.numbers["1_reference"]["ptb"]}},
+        tuple(replace(row, part=part) for row in found.rows),
+        tuple(replace(stop, part=part) for stop in found.stops),
+        tuple(replace(line, part=part) for line in found.beside),
+        found.notes,
+    )
 
 
 def _score_complex(rows: list[dict[str, Any]], beside: bool) -> Scores:
@@ -201,8 +217,8 @@ def _truths(file: Path, key: str, settings: Mapping[str, str]) -> list[dict[str,
 PROTOCOL = Protocol(
     name="fit-rsfg",
     source="github.com/om-ai-lab/ImageRAG at 06de8e47, FIT-Eval/; github.com/Luo-Z13/SkySenseGPT at a980ffe",
-    reads="an answer file (JSON Lines) of complex comprehension, VQA, scene classification or HRBEN, or their folder",
-    quirks=QUIRKS,
+    reads="an answer file (JSON Lines) of complex comprehension, VQA, scenes, captions or HRBEN, or their folder",
+    quirks=QUIRKS | coco_captions.QUIRKS,
     score=_score,
     settings={
         "task": "which part the file answers, where its rows do not say: " + ", ".join(PARTS),
