@@ -10,7 +10,7 @@ from typing import Any
 from georefer.errors import InputError
 from georefer.evaluation.run import read_run
 from georefer.evaluation.score import ScoredAnswer, read_rows, score_answers
-from georefer.evaluation.summary import LOWER_IS_BETTER, percent
+from georefer.evaluation.summary import LOWER_IS_BETTER, difference_text, p_text, percent, table
 from georefer.scenes import Dataset
 from georefer.scoring.paired import Paired, compare, holm
 from georefer.tasks import TASKS
@@ -80,18 +80,9 @@ def compare_runs(
 def comparison_table(found: Comparison) -> str:
     """Plain text: every measure of both runs, with what a reader must know to trust it."""
     lines = [HEADER, *(line for name, task in found.tasks.items() for line in _lines(name, task))]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    table = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    table.insert(1, "  ".join("-" * width for width in widths))
     names = [f"{side}: {run['model']} ({folder})" for side, run, folder in
              zip("AB", found.runs, found.folders, strict=True)]  # fmt: skip
-    return "\n".join([*names, "", *table, "", *found.remarks, *_verdicts(found)])
+    return "\n".join([*names, "", *table(lines, left=2), "", *found.remarks, *_verdicts(found)])
 
 
 # --- what is compared ------------------------------------------------------------------------------------
@@ -183,27 +174,14 @@ def _lines(name: str, task: TaskComparison) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for number, (measure, pair) in enumerate(task.measures.items()):
         label = f"{measure} (lower is better)" if measure in LOWER_IS_BETTER else measure
-        corrected = _p_text(task.corrected_p) if number == 0 else ""
+        corrected = p_text(task.corrected_p) if number == 0 else ""
         lines.append(
             (
-                "" if number else name, label, percent(pair.first), percent(pair.second), _difference(pair),
-                _p_text(pair.p), corrected, str(pair.wins), str(pair.losses), str(pair.ties),
+                "" if number else name, label, percent(pair.first), percent(pair.second), difference_text(pair),
+                p_text(pair.p), corrected, str(pair.wins), str(pair.losses), str(pair.ties),
             )
         )  # fmt: skip
     return lines
-
-
-def _difference(pair: Paired) -> str:
-    change = pair.difference
-    if change.value != change.value:
-        return "–"
-    return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-
-
-def _p_text(p: float) -> str:
-    if p != p:
-        return "–"
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _verdicts(found: Comparison) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from georefer.evaluation.score import Scores, TaskScores
-from georefer.scoring import Estimate
+from georefer.scoring import Estimate, Paired
 
 LOWER_IS_BETTER = frozenset({"hallucination"})
 
@@ -18,16 +18,35 @@ HEADER = ("task", "measure", "score % [95 %]", "blind % [95 %]", "n")
 def summary_table(scores: Scores, blind: Scores | None = None) -> str:
     """Plain text: every measure of every task with its interval, the blind run's beside it, and what was wrong."""
     lines = [HEADER, *_lines(scores, blind)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    table = [
+    return "\n".join([*table(lines, left=2), *_remarks(scores, blind)])
+
+
+def table(lines: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Lines of cells as text under their header, the first; so many columns begin at the left, others end right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    texts = [
         "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
+            cell.ljust(width) if column < left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    table.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([*table, *_remarks(scores, blind)])
+    return [texts[0], "  ".join("-" * width for width in widths), *texts[1:]]
+
+
+def difference_text(pair: Paired) -> str:
+    """`+1.2 [-0.3, +2.7]`, in hundredths."""
+    change = pair.difference
+    if math.isnan(change.value):
+        return "–"
+    return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+
+
+def p_text(p: float) -> str:
+    """Three digits, or that it is smaller."""
+    if math.isnan(p):
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def percent(value: float) -> str:

@@ -404,6 +404,6 @@ def test_captions_are_scored_as_coco_scores_them(tmp_path):
     other = tmp_path / "captions.jsonl"
     other.write_text("".join(json.dumps(row) + "\n" for row in plain))
     expected = coco_captions.PROTOCOL.score(other, {}, False).numbers["1_reference"]["ptb"]
-    assert part == "fit_caption" and 0 < expected["cider"]["corpus"]
+    assert part == "fit_caption" and expected["cider"]["corpus"] > 0
     assert {name: scores.numbers[part][name] for name in expected} == expected
     assert {row.part for row in scores.rows} == {line.part for line in scores.beside} == {part}

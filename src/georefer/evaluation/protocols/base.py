@@ -23,7 +23,8 @@ class Row:
 
     `part` is a key of `Scores.numbers`; `id` is the row's id in the file, or its number. A value is the row's share
     in the part's headline measure, mostly an IoU or right (1) and wrong (0); None where the scorer passes over the
-    row. `reasons` are names of `Protocol.quirks`, empty where the values are equal.
+    row. `reasons` are names of `Protocol.quirks`, empty where the values are equal. `image` is what the row is about,
+    where the file says it: rows of one image go together in the statistics.
     """
 
     part: str
@@ -31,6 +32,7 @@ class Row:
     published: float | None
     strict: float | None = None
     reasons: tuple[str, ...] = ()
+    image: Any = None
 
     @property
     def differs(self) -> bool:

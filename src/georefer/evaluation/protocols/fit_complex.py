@@ -53,7 +53,10 @@ def score_complex(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[
         if not (tables.task6_map if name == "task6" else getattr(tables, name)).images:
             tables.stops.append(Stop(PART, None, f"no row of {name} has a true box to be detected"))
     numbers, values = _report(tables, rows)
-    scored = [Row(PART, row.get("question_id"), value) for row, value in zip(rows, values, strict=True)]
+    scored = [
+        Row(PART, row.get("question_id"), value, image=row.get("image_id"))
+        for row, value in zip(rows, values, strict=True)
+    ]
     return numbers, scored, tables.stops
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -82,7 +82,7 @@ def strict_rows(
         reasons: tuple[str, ...] = ()
         if strict != old.published:
             strict, reasons = walked(old.published, steps())
-        found.append(Row(old.part, old.id, old.published, strict, reasons))
+        found.append(replace(old, strict=strict, reasons=reasons))
     return found, _headlines(seen, numbers)
 
 

@@ -60,9 +60,12 @@ def _same(truth: str, said: str) -> list[tuple[str, float | None]]:
     return steps
 
 
-def _row(part: str, id_: Any, value: float | None, steps: Iterable[tuple[str, float | None]] | None) -> Row:
+def _row(
+    part: str, asked: dict[str, Any], value: float | None, steps: Iterable[tuple[str, float | None]] | None
+) -> Row:
     """A row, with its strict value where steps lead there."""
-    return Row(part, id_, value) if steps is None else Row(part, id_, value, *walked(value, steps))
+    strict, reasons = (None, ()) if steps is None else walked(value, steps)
+    return Row(part, asked.get("question_id"), value, strict, reasons, asked.get("image_id"))
 
 
 def beside_of(part: str, scored: Sequence[Row]) -> tuple[Beside, ...]:
@@ -88,7 +91,7 @@ def score_vqa(rows: Sequence[dict[str, Any]], beside: bool) -> Found:
             stops.append(Stop(part, row.get("question_id"), f"the category {row['category']!r} has a capital letter"))
         asked[category] += 1
         right[category] += truth == said
-        scored.append(_row(part, row.get("question_id"), float(truth == said), _same(truth, said) if beside else None))
+        scored.append(_row(part, row, float(truth == said), _same(truth, said) if beside else None))
     lines = [accuracy_line(category, right[category], asked[category]) for category in asked]
     overall = sum(right.values()) / len(rows)
     lines += ["Category-wise accuracies:", f"Overall Acc: {overall * 100:.2f}%"]
@@ -126,7 +129,7 @@ def score_scene(rows: Sequence[dict[str, Any]], beside: bool) -> Found:
             stops.append(Stop(part, id_, "the first question ends with neither of the two known sentences"))
         if not known:
             steps = [("mode-reused", None)]
-        scored.append(_row(part, id_, value, steps if beside else None))
+        scored.append(_row(part, row, value, steps if beside else None))
     precision, recall, value = many.ratios()
     lines = [f"correct_scene: {right}", f"incorrect_scene: {asked - right}", f"Total: {asked}"]
     lines += [f"Scene Classify Accuracy: {right / asked}"] if asked else []
@@ -190,12 +193,12 @@ def score_hrben(rows: Sequence[dict[str, Any]], beside: bool) -> Found:
         id_, value = row.get("question_id"), float(truth == said)
         if kind not in HRBEN_TYPES:
             stops.append(Stop(part, id_, f"the question type {row['category']!r} is none of the two that are counted"))
-            scored.append(_row(part, id_, None, [] if beside else None))
+            scored.append(_row(part, row, None, [] if beside else None))
             continue
         asked[kind] += 1
         right[kind] += truth == said
         steps = (_same(truth, said) if truth else [("missing-truth", None)]) if beside else None
-        scored.append(_row(part, id_, value, steps))
+        scored.append(_row(part, row, value, steps))
     shares = [right[kind] / asked[kind] for kind in HRBEN_TYPES if asked[kind]]
     for kind in HRBEN_TYPES:
         if not asked[kind]:

@@ -94,7 +94,8 @@ def score(path: Path, settings: Mapping[str, str], beside: bool) -> Scores:
             stops.append(Stop(part, id_, "the counts ask for more cells than memory holds"))
         truth_HW = truth.dense()
         found_HW = stretched(decoded.cells_C, side, truth)
-        row = Row(part, id_, sums.add(answer.get("image", id_), found_HW, truth_HW, "unreadable" in decoded.met))
+        image = answer.get("image", id_)
+        row = Row(part, id_, sums.add(image, found_HW, truth_HW, "unreadable" in decoded.met), image=image)
         if beside:
             counts.append(_strict_counts(strict_mask(text, side, truth), truth))
             row = replace(row, strict=counts[-1][0])

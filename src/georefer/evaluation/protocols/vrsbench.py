@@ -71,6 +71,7 @@ class _Table:
     said: list[list[int]] = field(default_factory=list)
     truth_texts: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     ious: list[float] = field(default_factory=list)
     inters: list[Any] = field(default_factory=list)
@@ -149,6 +150,7 @@ def _read(path: Path, mode: str, repeated: bool) -> _Table:
             unique, truth, said = _repaired(table, number, row, truth_key)
         table.unique.append(unique == 1 if unique in (0, 1) else None)
         table.known.append("is_unique" in row)
+        table.images.append(row.get("image_id"))
         table.truth_texts.append(truth)
         table.texts.append(said)
         table.truths.append(list(map(int, _DIGITS.findall(truth))))
@@ -372,12 +374,12 @@ def _rows(table: _Table, beside: bool) -> list[Row]:
         for u, known, message, iou in zip(table.unique, table.known, table.messages, table.ious, strict=True)
     ]
     if not beside:
-        return [Row(table.mode, i, value) for i, value in enumerate(published)]
+        return [Row(table.mode, i, value, image=table.images[i]) for i, value in enumerate(published)]
     size = 4 if table.mode == "hbb" else 5
     truths = [boxes.box_in(text, size) for text in table.truth_texts]
     ious = boxes.strict_ious(table.mode, truths, [boxes.box_in(text, size) for text in table.texts])
     strict = [None if truth is None else iou for truth, iou in zip(truths, ious, strict=True)]
-    plain = (Row(table.mode, i, value, strict[i]) for i, value in enumerate(published))
+    plain = (Row(table.mode, i, value, strict[i], image=table.images[i]) for i, value in enumerate(published))
     return [replace(row, reasons=_reasons(table, row, size)) if row.differs else row for row in plain]
 
 
