@@ -36,7 +36,7 @@ def test_strict_beside_published_says_which_rows_differ_and_why(answers, tmp_pat
     arguments = ["--protocol", "groundset", "--beside", "strict", "--rows", str(rows)]
     assert main(["score", str(answers), *arguments]) == 0
     said = capsys.readouterr().out
-    assert "1 of 2 rows differ" in said and "1  dropped: a list that is no box" in said
+    assert "1 of 2 rows differ, for these reasons:" in said and "1  dropped: a list that is no box" in said
     first, second = map(json.loads, rows.read_text().splitlines())
     assert first["published"] == first["strict"] == 1 and first["reasons"] == []
     assert (second["published"], second["strict"], second["reasons"]) == (1, pytest.approx(2 / 3), ["dropped"])

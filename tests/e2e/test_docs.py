@@ -1,6 +1,9 @@
-"""The Python of docs/python.md runs as it stands, in one folder, in order."""
+"""What the documents show runs as it stands: docs/python.md in one folder, in order, and the how-to pages."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,3 +28,22 @@ def test_every_example_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("block", BLOCKS)
 def test_examples_stay_short(block):
     assert len([line for line in block.splitlines() if line.strip()]) <= 8
+
+
+HOW_TO = ROOT / "docs" / "how-to" / "compare-with-a-paper.md"
+STEPS = re.findall(r"```sh\n(.*?)```\n+```text\n(.*?)```", HOW_TO.read_text(), re.S)
+
+
+def test_comparing_with_a_paper_prints_what_the_page_shows(tmp_path):
+    """Every command as it stands, in one folder; every line that the page shows is printed."""
+    assert len(STEPS) == 6 == HOW_TO.read_text().count("```sh")
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for commands, shown in STEPS:
+        environment = {**os.environ, "PATH": paths}
+        run = subprocess.run(
+            ["bash", "-e"], input=commands, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        said = run.stdout.splitlines()
+        for line in shown.splitlines():
+            assert line in said, (line, said)

@@ -98,7 +98,7 @@ def _hand_over(options: argparse.Namespace, published, dataset) -> None:
 
     folder = published_answers(published, dataset, options.out)
     if folder is not None:
-        print(f"wrote {folder}, which the published scorer reads: georefer score {folder} --protocol ...")
+        print(f"wrote {folder}; the published scorer: georefer score {folder} --protocol {published.name.lower()}")
 
 
 def _model(options: argparse.Namespace, dataset, split: str):

@@ -24,7 +24,7 @@ SHOWN = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from georefer.evaluation.protocols import PROTOCOLS
 
-    parser.add_argument("answers", type=Path, help="folder of 'georefer evaluate', or a protocol's own file or folder")
+    parser.add_argument("answers", type=Path, nargs="?", help="folder of 'evaluate', or a protocol's file or folder")
     parser.add_argument("--dataset", type=Path, help="where the dataset lies now, if it moved")
     parser.add_argument("--partial", action="store_true", help="score what is there although answers miss or repeat")
     published = parser.add_argument_group("published scorers")
@@ -34,10 +34,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     published.add_argument("--beside", choices=["strict"], help="score rightly too: both numbers, differing rows, why")
     published.add_argument("--json", type=Path, metavar="FILE", help="write the numbers under the original's names")
     published.add_argument("--rows", type=Path, metavar="FILE", help="write every row as JSON Lines")
-    published.add_argument("--quirks", action="store_true", help="say what the protocol reads and where it is odd")
+    published.add_argument("--quirks", action="store_true", help="say what a protocol, or all, read and where they err")
 
 
 def run(options: argparse.Namespace) -> int:
+    from georefer.errors import InputError
+
+    if options.quirks:
+        return _explain(options.protocol)
+    if options.answers is None:
+        raise InputError("answers are expected: a folder of 'georefer evaluate', or a published scorer's files")
     if options.protocol:
         return _published(options)
     _refuse_without_protocol(options)
@@ -56,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 def _refuse_without_protocol(options: argparse.Namespace) -> None:
     from georefer.errors import InputError
 
-    for name in ("settings", "beside", "json", "rows", "quirks"):
+    for name in ("settings", "beside", "json", "rows"):
         if getattr(options, name):
             flag = "--set" if name == "settings" else f"--{name}"
             raise InputError(f"{flag} was given without --protocol, to which it belongs; name the published scorer")
@@ -66,9 +72,6 @@ def _published(options: argparse.Namespace) -> int:
     from georefer.evaluation.protocols import PROTOCOLS
 
     protocol = PROTOCOLS[options.protocol]
-    if options.quirks:
-        print("\n".join(_about(protocol)))
-        return 0
     scores = protocol.score(options.answers, _settings(options, protocol), options.beside is not None)
     print("\n".join(_numbers(scores.numbers)))
     print("\n".join(_remarks(scores, protocol)))
@@ -112,13 +115,12 @@ def _write(options: argparse.Namespace, protocol: Protocol, scores: Scores) -> N
 # --- what is printed --------------------------------------------------------------------------------------
 
 
-def _about(protocol: Protocol) -> Iterator[str]:
-    yield f"{protocol.name}: {protocol.source}"
-    yield f"reads {protocol.reads}"
-    for title, entries in (("--set", protocol.settings), ("quirks", protocol.quirks)):
-        if entries:
-            yield f"\n{title}"
-            yield from (f"  {name:<18}{text}" for name, text in entries.items())
+def _explain(name: str | None) -> int:
+    from georefer.evaluation.protocols import PROTOCOLS
+    from georefer.evaluation.protocols.reference import protocol_page, protocols_page
+
+    print(protocol_page(PROTOCOLS[name]) if name else protocols_page(), end="")
+    return 0
 
 
 def _numbers(numbers: Mapping[str, Any]) -> Iterator[str]:
@@ -174,7 +176,7 @@ def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
             "           –" if cell is None else f"{_brief(float(cell)):>12}" for cell in cells
         )
     differing = scores.differing()
-    yield f"\n{len(differing)} of {len(scores.rows)} rows differ; the reasons, by how many rows they bear on:"
+    yield f"\n{len(differing)} of {len(scores.rows)} rows differ" + (", for these reasons:" if differing else "")
     reasons = Counter(reason for row in differing for reason in row.reasons)
     yield from (f"  {count:>6}  {name}: {protocol.quirks[name]}" for name, count in reasons.most_common())
     for row in differing[:SHOWN]:

@@ -28,7 +28,7 @@ import pandas
 from georefer.errors import InputError
 from georefer.evaluation.protocols import groundset_caption
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores, Stop, partial, read_json, refuse_repeated
-from georefer.evaluation.protocols.groundset_shapes import Claim, Scale, boxes, claims, outlines, overlaps
+from georefer.evaluation.protocols.groundset_shapes import Claims, Scale, boxes, claims, outlines, overlaps
 from georefer.evaluation.protocols.groundset_tables import (
     TASKS,
     groundset_groups,
@@ -209,16 +209,17 @@ def _score_shapes(
     ], stops
 
 
-def _stops(table: pandas.DataFrame, said: list[Claim], scale: Scale, task: str, empty: np.ndarray) -> dict[Any, str]:
+def _stops(table: pandas.DataFrame, said: Claims, scale: Scale, task: str, empty: np.ndarray) -> dict[Any, str]:
     """Ids of the rows at which the original raises, and over what."""
     ids, stops = table["ID"].tolist(), {}
     for row in empty.tolist():
         stops[ids[row]] = "a truth that spans nothing beside a prediction"
-    for row, numbers, barred in said:
-        if scale.y_first and len(numbers) < 4 and task != "rec":
-            stops[ids[row]] = f"a list of {len(numbers)} numbers, where four are indexed"
-        elif task == "rec" and barred and scale.turned and len(numbers) != 5:
-            stops[ids[row]] = f"a turned box of {len(numbers) - 1} numbers, where four are unpacked"
+    short_K = (said.count_K < 4) & (scale.y_first and task != "rec")
+    odd_K = said.barred_K & (said.count_K != 5) & (scale.turned is not None and task == "rec")
+    for k in np.flatnonzero(short_K | odd_K):
+        count, id_ = int(said.count_K[k]), ids[said.row_K[k]]
+        turned = f"a turned box of {count - 1} numbers, where four are unpacked"
+        stops[id_] = turned if odd_K[k] else f"a list of {count} numbers, where four are indexed"
     return stops
 
 

@@ -6,12 +6,11 @@ result is the published one, with none the strict one, so that a row's differenc
 
 from __future__ import annotations
 
-import math
 import re
-import warnings
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -53,12 +52,41 @@ class Scale:
     turned: Literal["corners", "middle"] | None = None
 
 
-class Claim(NamedTuple):
-    """One list of numbers in a text, and whether the last of them is an angle behind a bar."""
+@dataclass(frozen=True, eq=False)
+class Claims:
+    """The lists of numbers in the texts of all rows, one after the other; `barred_K`: its last one is an angle."""
 
-    row: int
-    numbers: list[float]
-    barred: bool
+    row_K: np.ndarray
+    count_K: np.ndarray
+    barred_K: np.ndarray
+    flat_V: np.ndarray
+
+    def at(self, place_K: np.ndarray | int) -> np.ndarray:
+        """The number at a place of each list, NaN where it has fewer."""
+        index_K = np.cumsum(self.count_K) - self.count_K + place_K
+        has_K = place_K < self.count_K
+        return (
+            np.where(has_K, self.flat_V[np.where(has_K, index_K, 0)], np.nan) if len(self.flat_V) else index_K * np.nan
+        )
+
+    def any_of(self, test_V: np.ndarray) -> np.ndarray:
+        """Which lists have a number that passes a test."""
+        owner_V = np.repeat(np.arange(len(self.row_K)), self.count_K)
+        return np.bincount(owner_V, test_V, minlength=len(self.row_K)) > 0
+
+    def divisors(self, scale: Scale, quirks: Collection[str]) -> np.ndarray:
+        """What each list is divided by.
+
+        By the look of it, per mille as soon as one number is whole. Strictly a convention belongs to a run: per mille
+        where most lists go beyond 1.
+        """
+        count = len(self.row_K)
+        if not scale.by_look:
+            return np.full(count, scale.divisor)
+        if "by-look" not in quirks:
+            return np.full(count, 1000.0 if 2 * self.any_of(self.flat_V > 1).sum() > count else 1.0)
+        whole_V = np.isfinite(self.flat_V) & (self.flat_V == np.floor(self.flat_V))
+        return np.where(self.any_of(whole_V), scale.divisor, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +133,7 @@ class Overlaps:
 # --- texts ------------------------------------------------------------------------------------------------
 
 
-def claims(texts: Sequence[Any], segments: bool, quirks: Collection[str], *, truth: bool = False) -> list[Claim]:
+def claims(texts: Sequence[Any], segments: bool, quirks: Collection[str], *, truth: bool = False) -> Claims:
     """The lists of numbers that the scorer sees; truths are plain lists alone."""
     found: list[tuple[int, str, bool]] = []
     for row, text in enumerate(texts):
@@ -126,21 +154,21 @@ def claims(texts: Sequence[Any], segments: bool, quirks: Collection[str], *, tru
         else:
             for mark in _MARKED.findall(text):
                 found += [(row, m, p is _TURNED) for p in patterns for m in p.findall(mark)]
-    numbers = _numbers([text for _, text, _ in found])
-    return [Claim(row, values, barred) for (row, _, barred), values in zip(found, numbers, strict=True)]
+    row_K, barred_K = np.array([row for row, _, _ in found], dtype=int), np.array([b for _, _, b in found], dtype=bool)
+    count_K, flat_V = _numbers([text for _, text, _ in found])
+    return Claims(row_K, count_K, barred_K, flat_V)
 
 
-def _numbers(texts: list[str]) -> list[list[float]]:
-    """The numbers of each text; those of plain lists, which most are, in one go."""
-    plain = [text for text in texts if "<" not in text]
-    ends = np.cumsum([text.count(",") + 1 for text in plain]).tolist()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # said where a text holds something else
-        flat = np.fromstring(",".join(plain), sep=" , ").tolist() if plain else []
-    if len(flat) != (ends[-1] if ends else 0):
-        return [_floats(text) for text in texts]
-    lists = iter([flat[start:end] for start, end in zip([0, *ends], ends, strict=False)])
-    return [_floats(text) if "<" in text else next(lists) for text in texts]
+def _numbers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """How many numbers each text has, and all of them; in one go where all are plain lists, which most files are."""
+    count_K = np.array([text.count(",") + 1 for text in texts], dtype=int)
+    if texts and not any("<" in text for text in texts):
+        with suppress(ValueError):  # digits of other scripts
+            flat_V = np.fromstring(",".join(texts), sep=" , ")
+            if len(flat_V) == count_K.sum():
+                return count_K, flat_V
+    lists = [_floats(text) for text in texts]
+    return np.array([len(values) for values in lists], dtype=int), np.array([v for values in lists for v in values])
 
 
 def _floats(text: str) -> list[float]:
@@ -153,47 +181,35 @@ def _floats(text: str) -> list[float]:
 # --- boxes ------------------------------------------------------------------------------------------------
 
 
-def boxes(found: list[Claim], scale: Scale | None, rec: bool, quirks: Collection[str]) -> tuple[Shapes, np.ndarray]:
+def boxes(found: Claims, scale: Scale | None, rec: bool, quirks: Collection[str]) -> tuple[Shapes, np.ndarray]:
     """Claims as boxes within the square, and the rows of those that are none or leave nothing (one entry each).
 
     `scale` is None for truths. REC takes exactly four numbers, the others swallow a fifth.
     """
     truth, scale = scale is None, scale or Scale(1)
-    by_set = _divisor_of_set(found) if scale.by_look and "by-look" not in quirks else None
-    rows, numbers, angles, void = [], [], [], []
-    for row, values, barred in found:
-        turned = barred and scale.turned is not None
-        count = len(values) - turned
-        five = count == 5 and not rec and ("fifth" in quirks or truth)
-        if not (count == 4 or five or (scale.y_first and count > 4 and not rec and "fifth" in quirks)):
-            if not truth:
-                void.append(row)
-                continue
-            values = [math.nan] * 4  # a truth that is no box still counts as one
-        if by_set is not None:
-            divisor = by_set
-        else:
-            divisor = scale.divisor if not scale.by_look or any(v.is_integer() for v in values) else 1
-        rows.append(row)
-        numbers.append([v / divisor for v in values[:4]])
-        angles.append(values[-1] if turned else math.nan)
-    shapes, lost_K = _clipped_boxes(np.array(rows, dtype=int), np.array(numbers).reshape(-1, 4), angles, scale, truth)
-    return shapes, np.concatenate([np.array(void, dtype=int), np.array(rows, dtype=int)[lost_K]])
-
-
-def _divisor_of_set(found: list[Claim]) -> float:
-    """1000 where most of a file's lists go beyond 1, else 1: a convention belongs to a run, not to a box."""
-    beyond = sum(max(values, default=0.0) > 1 for _, values, _ in found)
-    return 1000.0 if 2 * beyond > len(found) else 1.0
+    turned_K = found.barred_K & (scale.turned is not None)
+    count_K = found.count_K - turned_K
+    is_box_K = count_K == 4
+    if not rec and ("fifth" in quirks or truth):
+        is_box_K |= (count_K > 4) if scale.y_first else (count_K == 5)
+    parts_K4 = np.stack([found.at(place) for place in range(4)], axis=-1) / found.divisors(scale, quirks)[:, None]
+    parts_K4[~is_box_K] = np.nan  # a truth that is no box still counts as one
+    angle_K = np.where(turned_K, found.at(found.count_K - 1), np.nan)
+    kept_K = is_box_K | truth
+    shapes, lost_K = _clipped_boxes(found.row_K[kept_K], parts_K4[kept_K], angle_K[kept_K], scale, truth)
+    return shapes, np.concatenate([found.row_K[~kept_K], found.row_K[kept_K][lost_K]])
 
 
 def _clipped_boxes(
-    row_K: np.ndarray, parts_K4: np.ndarray, angles: list[float], scale: Scale, truth: bool
+    row_K: np.ndarray, parts_K4: np.ndarray, angle_K: np.ndarray, scale: Scale, truth: bool
 ) -> tuple[Shapes, np.ndarray]:
-    """What is left of boxes in the square, and which of them leave nothing; a truth that does is kept, empty."""
+    """What is left of boxes in the square, and which of them leave nothing; a truth that does is kept, empty.
+
+    An angle is NaN where none was said.
+    """
     if scale.y_first:
         parts_K4 = parts_K4[:, [1, 0, 3, 2]]
-    barred_K, angle_K = ~np.isnan(angles), np.nan_to_num(np.array(angles, dtype=float), nan=0.0, posinf=np.inf)
+    barred_K, angle_K = ~np.isnan(angle_K), np.where(np.isnan(angle_K), 0.0, angle_K)
     with np.errstate(over="ignore", invalid="ignore"):
         px_K4 = parts_K4 * SIDE_PX
         if scale.turned == "middle":
@@ -235,49 +251,45 @@ def _turned(px_K4: np.ndarray, angle_K: np.ndarray) -> np.ndarray:
 # --- outlines ---------------------------------------------------------------------------------------------
 
 
-def outlines(found: list[Claim], scale: Scale | None, quirks: Collection[str]) -> tuple[Shapes, np.ndarray]:
+def outlines(found: Claims, scale: Scale | None, quirks: Collection[str]) -> tuple[Shapes, np.ndarray]:
     """Claims as outlines x1, y1, ...; four numbers are a box. Returns also the rows of those that are none."""
     truth, scale = scale is None, scale or Scale(1)
-    by_set = _divisor_of_set(found) if scale.by_look and "by-look" not in quirks else None
-    rings, divisors = [], []
-    for _, values, _ in found:
-        if by_set is not None:
-            divisors.append(by_set)
-        else:
-            divisors.append(scale.divisor if not scale.by_look or any(v.is_integer() for v in values) else 1.0)
-        rings.append(_ring(values, scale.y_first))
-    shape_K = _within(_polygons(rings, np.array(divisors)), quirks)
+    shape_K = _within(_polygons(found, found.divisors(scale, quirks), scale.y_first), quirks)
     lost_K = shapely.is_missing(shape_K)
-    row_K = np.array([claim.row for claim in found], dtype=int)
     shape_K[lost_K] = shapely.Polygon()
     kept_K = np.ones_like(lost_K) if truth else ~lost_K
-    return Shapes(row_K[kept_K], shapely.bounds(shape_K[kept_K]).reshape(-1, 4), shape_K[kept_K]), row_K[lost_K]
+    shapes = Shapes(found.row_K[kept_K], shapely.bounds(shape_K[kept_K]).reshape(-1, 4), shape_K[kept_K])
+    return shapes, found.row_K[lost_K]
 
 
-def _ring(values: list[float], y_first: bool) -> list[float]:
-    """A closed ring x1, y1, ... of a list of numbers; empty for one that is none."""
-    if y_first:  # whatever was said, its first four numbers are taken for a box
-        values = [values[i] for i in (1, 0, 3, 2)] if len(values) >= 4 else []
-    if len(values) == 4:
-        x1, y1, x2, y2 = values
-        return [x2, y1, x2, y2, x1, y2, x1, y1, x2, y1]
-    return [*values[: len(values) // 2 * 2], *values[:2]] if len(values) >= 6 else []
+BOX_RING = np.array([[2, 1], [2, 3], [0, 3], [0, 1], [2, 1]])
+"""Places of x and y of a closed ring in a list of four numbers."""
 
 
-def _polygons(rings: list[list[float]], divisor_K: np.ndarray) -> np.ndarray:
-    """Rings of image parts times a divisor as polygons in pixels, None for empty and endless ones."""
-    shape_K = np.full(len(rings), None, dtype=object)
-    count_K = np.array([len(ring) // 2 for ring in rings], dtype=int)
-    ring_N = np.repeat(np.arange(len(rings)), count_K)
-    xy_N2 = np.array([v for ring in rings for v in ring]).reshape(-1, 2)
+def _polygons(found: Claims, divisor_K: np.ndarray, y_first: bool) -> np.ndarray:
+    """Lists as polygons in pixels, None for those too short or endless; an odd number at the end is dropped.
+
+    With `y_first`, the first four numbers are taken for a box, whatever was said.
+    """
+    box_K = found.count_K >= 4 if y_first else found.count_K == 4
+    ring_K = ~box_K & (found.count_K >= 6) & (not y_first)
+    points_K = np.where(box_K, len(BOX_RING), np.where(ring_K, found.count_K // 2 + 1, 0))
+    owner_N = np.repeat(np.arange(len(points_K)), points_K)
+    place_N = np.arange(len(owner_N)) - np.repeat(np.cumsum(points_K) - points_K, points_K)
+    first_N = (np.cumsum(found.count_K) - found.count_K)[owner_N]
+    # the last point is the first again
+    along_N2 = 2 * (place_N % np.maximum(points_K - 1, 1)[owner_N])[:, None] + [0, 1]
+    corner_N2 = BOX_RING[np.minimum(place_N, len(BOX_RING) - 1)] ^ int(y_first)
+    index_N2 = first_N[:, None] + np.where(box_K[owner_N][:, None], corner_N2, along_N2)
     with np.errstate(over="ignore"):
-        xy_N2 = xy_N2 / divisor_K[ring_N][:, None] * SIDE_PX
-    endless_K = np.bincount(ring_N, ~np.isfinite(xy_N2).all(axis=1), minlength=len(rings)) > 0
-    good_K = (count_K > 0) & ~endless_K
+        xy_N2 = found.flat_V[index_N2] / divisor_K[owner_N][:, None] * SIDE_PX
+    endless_K = np.bincount(owner_N, ~np.isfinite(xy_N2).all(axis=1), minlength=len(points_K)) > 0
+    good_K = (points_K > 0) & ~endless_K
+    shape_K = np.full(len(points_K), None, dtype=object)
     if good_K.any():
-        place_N = (np.cumsum(good_K) - 1)[ring_N]
-        keep_N = good_K[ring_N]
-        shape_K[good_K] = shapely.polygons(shapely.linearrings(xy_N2[keep_N], indices=place_N[keep_N]))
+        ring_N = (np.cumsum(good_K) - 1)[owner_N]
+        keep_N = good_K[owner_N]
+        shape_K[good_K] = shapely.polygons(shapely.linearrings(xy_N2[keep_N], indices=ring_N[keep_N]))
     return shape_K
 
 
