@@ -11,36 +11,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from georefer.scenes.readers.star import CLASSES, PREDICATES
+
 Box = tuple[float, ...]
-
-CLASSES = (
-    "airplane", "boat", "taxiway", "boarding_bridge", "tank", "ship", "crane", "car", "apron", "dock", "storehouse",
-    "goods_yard", "truck", "terminal", "runway", "breakwater", "car_parking", "bridge", "cooling_tower",
-    "truck_parking", "chimney", "vapor", "coal_yard", "genset", "smoke", "gas_station", "lattice_tower", "substation",
-    "containment_vessel", "flood_dam", "ship_lock", "gravity_dam", "arch_dam", "cement_concrete_pavement",
-    "toll_gate", "tower_crane", "engineering_vehicle", "unfinished_building", "foundation_pit", "wind_mill",
-    "intersection", "roundabout", "ground_track_field", "soccer_ball_field", "basketball_court", "tennis_court",
-    "baseball_diamond", "stadium",
-)  # fmt: skip
-"""In FIT-RS' order, which the scorer's tables have."""
-
-PREDICATES = (
-    "over", "not co-storage with", "connect", "parallelly parked on", "intersect", "co-storage with", "converge",
-    "parallelly docked at", "adjacent", "within safe distance of", "through", "approach", "away from",
-    "randomly parked on", "run along", "isolatedly parked on", "around", "randomly docked at", "drive off",
-    "drive toward", "within danger distance of", "supply to", "isolatedly docked at", "pass across", "not run along",
-    "slightly emit", "exhaust to", "violently emit", "incorrectly parked on", "pass under",
-    "directly transmit electricity to", "indirectly transmit electricity to", "pass through", "within same line of",
-    "within different line of", "directly connected to", "indirectly connected to",
-    "driving in the same direction with", "driving in the opposite direction with", "driving alongside with",
-    "driving in the same lane with", "driving in the different lane with", "working on", "not working on",
-    "parked alongside with", "not parked alongside with", "in the same parking with", "in the different parking with",
-    "parking in the same apron with", "parking in the different apron with", "running along the same taxiway with",
-    "running along the different taxiway with", "running along the different runway with",
-    "docking at the same breakwater with", "docking at the same dock with", "docking at the different dock with",
-    "docked alongside with", "not docked alongside with",
-)  # fmt: skip
-"""In FIT-RS' order."""
 
 UNKNOWN = -1
 """Index of every class or predicate that is none of these; it equals itself, and as an index means the last."""
