@@ -98,7 +98,7 @@ def test_questions_name_their_scene_and_are_asked_in_words(task):
     assert len({question.id for question, _ in found}) == len(found)
     for question, scene in found:
         assert question.scene_id == scene.id
-        assert TASKS[task].prompt(question).strip()
+        assert TASKS[task].prompt(question, DIALECTS["georefer"], frame_of(scene)).strip()
         assert set(question.answer_ids) <= set(scene.objects.ids_N)
 
 
@@ -170,9 +170,9 @@ def test_naming_every_option_is_no_choice():
 
 def test_a_benchmark_brings_its_own_words():
     for task in TASKS:
-        question, _ = questions_of(task)[0]
+        question, scene = questions_of(task)[0]
         own = dataclasses.replace(question, params={**question.params, "prompt": "[refer] as published"})
-        assert TASKS[task].prompt(own).startswith("[refer] as published")
+        assert TASKS[task].prompt(own, DIALECTS["georefer"], frame_of(scene)).startswith("[refer] as published")
 
 
 @pytest.mark.parametrize("dialect", BOXED)

@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     model = load_model(options.model)
     with open_imagery(options.image) as imagery:
         image_HW3, grid = _shown(imagery, options.window)
-        answer = ask(model, image_HW3, _prompt(options), grid)
+        frame = model.frame_for((image_HW3.shape[1], image_HW3.shape[0]))
+        answer = ask(model, image_HW3, _prompt(options, model.dialect, frame), grid)
     print(f"{answer.prompt}  ->  {answer.text}")
     lonlat = answer.lonlat_boxes()
     for i, box in enumerate(answer.reading.objects.hbb_N4):
@@ -64,7 +65,7 @@ def _shown(imagery, window: list[int] | None):
     return imagery.read(part, size).image_HW3, grid.crop(part).resize(*size)
 
 
-def _prompt(options: argparse.Namespace) -> str:
+def _prompt(options: argparse.Namespace, dialect, frame) -> str:
     from georefer.scenes import Question
     from georefer.tasks import TASKS
 
@@ -75,7 +76,7 @@ def _prompt(options: argparse.Namespace) -> str:
         else ("rec", {"expression": options.where}) if options.where
         else ("presence", {"label": options.is_there})
     )  # fmt: skip
-    return TASKS[task].prompt(Question("", "", task, params))
+    return TASKS[task].prompt(Question("", "", task, params), dialect, frame)
 
 
 def _draw(path: Path, image_HW3, answer) -> None:

@@ -52,7 +52,11 @@ def _card(scene: Scene, questions: list[Question]) -> dict[str, Any]:
     picture = draw_objects(scene.pixels(), scene.objects, OUTLINE, 1, labels=True, scale=scale)
     encoded = base64.b64encode(encode_image(picture, "JPEG")).decode()
     lines = [
-        (q.task, TASKS[q.task].prompt(q), TASKS[q.task].answer(q, scene, DIALECTS["georefer"], frame))
+        (
+            q.task,
+            TASKS[q.task].prompt(q, DIALECTS["georefer"], frame),
+            TASKS[q.task].answer(q, scene, DIALECTS["georefer"], frame),
+        )
         for q in questions
     ]
     gsd = scene.grid.gsd_m

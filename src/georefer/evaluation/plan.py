@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from georefer.dialects import DIALECTS
 from georefer.errors import DatasetError, InputError
+from georefer.geometry import Frame
 from georefer.scenes import Dataset, Question
 from georefer.tasks import TASKS
 
@@ -63,10 +65,11 @@ def planned(dataset: Dataset, split: str, tasks: Sequence[str], limit: int | Non
 
 
 def prompts_digest(plan: Plan) -> str:
-    """Hash of all question ids with their prompts, so that a changed wording is seen."""
+    """Hash of all question ids with their prompts as our own dialect puts them, so that a changed wording is seen."""
+    dialect, frame = DIALECTS["georefer"], Frame.resize((1000, 1000), (1000, 1000))
     digest = hashlib.sha256()
     for question in questions_of(plan):
-        digest.update(f"{question.id}\0{TASKS[question.task].prompt(question)}\0".encode())
+        digest.update(f"{question.id}\0{TASKS[question.task].prompt(question, dialect, frame)}\0".encode())
     return digest.hexdigest()[:16]
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from georefer.config import to_plain
+from georefer.dialects import Dialect
 from georefer.errors import DatasetError, InputError
 from georefer.evaluation.plan import EvaluateSettings, Plan, planned, prompts_digest, questions_of
 from georefer.geometry import Frame
@@ -61,7 +62,7 @@ def ask(model: Model, dataset: Dataset, settings: EvaluateSettings, out: Path | 
     open_questions = sum(question.id not in asked for question in questions_of(plan))
     if not open_questions:
         return folder
-    batches = _batches(dataset, plan, settings, asked, blind)
+    batches = _batches(model, dataset, plan, settings, asked, blind)
     total = -(-open_questions // settings.batch)
     for batch in progress(batches, BLIND if blind else "asking", total, "batch"):
         answers.append(_answered(model, batch, settings.max_new_tokens))
@@ -159,7 +160,7 @@ def _begin(folder: Path, run: dict[str, Any]) -> JsonLines:
 
 
 def _batches(
-    dataset: Dataset, plan: Plan, settings: EvaluateSettings, asked: set[str], blind: bool
+    model: Model, dataset: Dataset, plan: Plan, settings: EvaluateSettings, asked: set[str], blind: bool
 ) -> Iterator[list[tuple[Question, Ask]]]:
     """Batches of like questions: a batch lasts as long as its longest answer, and tasks differ most in that.
 
@@ -172,7 +173,8 @@ def _batches(
         if not questions:
             continue
         image_HW3 = _grey(scene, greys) if blind else scene.pixels()
-        waiting += [(question, _to_ask(question, image_HW3, blind)) for question in questions]
+        frame = model.frame_for(scene.size)
+        waiting += [(question, _to_ask(question, model.dialect, frame, image_HW3, blind)) for question in questions]
         if len(waiting) >= SORTED_BATCHES * settings.batch:
             whole = len(waiting) - len(waiting) % settings.batch
             waiting.sort(key=lambda pair: pair[0].task)
@@ -192,9 +194,9 @@ def _grey(scene: Scene, greys: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
     return greys.setdefault(scene.size, np.full((height, width, 3), MID_GREY, dtype=np.uint8))
 
 
-def _to_ask(question: Question, image_HW3: np.ndarray, blind: bool) -> Ask:
+def _to_ask(question: Question, dialect: Dialect, frame: Frame, image_HW3: np.ndarray, blind: bool) -> Ask:
     # without a hint not even the fake model knows the truth: it too is blind
-    return Ask(image_HW3, TASKS[question.task].prompt(question), "" if blind else question.id)
+    return Ask(image_HW3, TASKS[question.task].prompt(question, dialect, frame), "" if blind else question.id)
 
 
 def _answered(model: Model, batch: list[tuple[Question, Ask]], max_new_tokens: int) -> list[dict[str, Any]]:

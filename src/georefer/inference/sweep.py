@@ -181,7 +181,7 @@ def _answers(
     file = JsonLines(out / "answers.jsonl")
     kept = _kept(file, _identity(model, imagery, settings))
     known = {answer.key: answer for answer in kept}
-    asking = _Asking(imagery, plan, settings.labels, known)
+    asking = _Asking(model, imagery, plan, settings.labels, known)
     questions = iter(asking)
     while batch := list(islice(questions, settings.batch)):
         texts = model.generate([ask for ask, _ in batch], settings.max_new_tokens)
@@ -195,8 +195,8 @@ def _answers(
 class _Asking:
     """Yields what is still to be asked; every window is read once for all its classes."""
 
-    def __init__(self, imagery: Imagery, plan: SweepPlan, labels: Sequence[str], known: dict):
-        self.imagery, self.plan, self.labels, self.known = imagery, plan, labels, known
+    def __init__(self, model: Model, imagery: Imagery, plan: SweepPlan, labels: Sequence[str], known: dict):
+        self.model, self.imagery, self.plan, self.labels, self.known = model, imagery, plan, labels, known
         self.empty = 0
 
     def __iter__(self) -> Iterator[tuple[Ask, tuple[Window, str]]]:
@@ -211,7 +211,8 @@ class _Asking:
                 continue
             for label in missing:
                 hint = window_hint(window, label)
-                prompt = detection.prompt(Question(hint, "", detection.name, {"label": label}))
+                question = Question(hint, "", detection.name, {"label": label})
+                prompt = detection.prompt(question, self.model.dialect, self.model.frame_for(self.plan.size))
                 yield Ask(pixels.image_HW3, prompt, hint), (window, label)
 
 

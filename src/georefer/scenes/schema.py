@@ -14,6 +14,16 @@ from georefer.imagery.encode import decode_image
 SPLITS = ("train", "test")
 
 
+@dataclass(frozen=True)
+class SceneRelation:
+    """What one object is to another: ids of a scene's objects, and the measured evidence, plain JSON values."""
+
+    subject: str
+    predicate: str
+    object: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One image with its truth.
@@ -29,6 +39,7 @@ class Scene:
     grid: GeoGrid
     split: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    relations: tuple[SceneRelation, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

@@ -31,7 +31,7 @@ from pyproj import CRS
 from georefer.errors import DatasetError
 from georefer.geometry import GeoGrid, Objects
 from georefer.runlog import swap_folder
-from georefer.scenes.schema import Question, Scene
+from georefer.scenes.schema import Question, Scene, SceneRelation
 
 FORMAT = 1
 """Version of the layout above; a folder of another version is refused."""
@@ -49,6 +49,9 @@ _OBJECT = pa.struct(
         "attributes": pa.string(),
     }
 )
+_RELATION = pa.struct(
+    {"subject": pa.string(), "predicate": pa.string(), "object": pa.string(), "evidence": pa.string()}
+)
 SCENE_SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -62,6 +65,7 @@ SCENE_SCHEMA = pa.schema(
         "footprint": pa.string(),
         "objects": pa.list_(_OBJECT),
         "provenance": pa.string(),
+        "relations": pa.list_(_RELATION),
     }
 )
 QUESTION_SCHEMA = pa.schema(
@@ -251,6 +255,10 @@ def _scene_to_row(scene: Scene) -> dict[str, Any]:
             for o in objects
         ],
         "provenance": json.dumps(scene.provenance, sort_keys=True),
+        "relations": [
+            {**vars(relation), "evidence": json.dumps(relation.evidence, sort_keys=True)}
+            for relation in scene.relations
+        ],
     }
 
 
@@ -266,7 +274,13 @@ def _row_to_scene(row: dict[str, Any]) -> Scene:
         attributes=[json.loads(o["attributes"]) for o in stored],
     )
     grid = GeoGrid(crs, Affine(*row["transform"]), row["width"], row["height"])
-    return Scene(row["id"], row["image"]["bytes"], objects, grid, row["split"], json.loads(row["provenance"]))
+    # datasets written before relations were stored have none
+    relations = tuple(
+        SceneRelation(r["subject"], r["predicate"], r["object"], json.loads(r["evidence"]))
+        for r in row.get("relations") or ()
+    )
+    provenance = json.loads(row["provenance"])
+    return Scene(row["id"], row["image"]["bytes"], objects, grid, row["split"], provenance, relations)
 
 
 @lru_cache(maxsize=64)

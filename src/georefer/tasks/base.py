@@ -81,6 +81,8 @@ OUTLINE = Form(("polygon", "mask"), "Answer with outlines.")
 class Task(Protocol):
     """One kind of question. Stateless: everything about a single question is in the Question.
 
+    A prompt is put in a model's dialect and frame, since a question may hold a place ("what is at ...").
+
     `measures` are the task's metrics by name, the headline first; `score` gives the row they are made of.
     For every question the gold answer scores 1 on the headline and an unreadable one 0, in every dialect
     that can hold the answer: one that says a kind of `form`, or any for words (None), and finely enough.
@@ -94,7 +96,7 @@ class Task(Protocol):
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]: ...
 
-    def prompt(self, question: Question) -> str: ...
+    def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str: ...
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str: ...
 

@@ -49,7 +49,7 @@ class Choice:
             found.append(Question(id_, scene.id, self.name, params, answer_text=LETTERS[place]))
         return found
 
-    def prompt(self, question: Question) -> str:
+    def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
         options = [f"{letter}. {text}" for letter, text in zip(LETTERS, question.params["options"], strict=False)]
         asked = question.params.get("prompt") or "What is in the image?"
         if all(option in asked for option in options):

@@ -44,7 +44,7 @@ class Detection:
         found = in_reading_order(scene.objects.labelled(label))
         return Question(f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, tuple(found.ids_N))
 
-    def prompt(self, question: Question) -> str:
+    def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
         return worded(question, lambda params: f"Find every {params['label']}. {self.form.wish}".rstrip())
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:

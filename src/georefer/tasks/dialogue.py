@@ -37,5 +37,7 @@ def render(
     scene: Scene, questions: Sequence[Question], tasks: dict[str, Task], dialect: Dialect, frame: Frame
 ) -> Dialogue:
     """Prompts with their gold answers, as a model learns them."""
-    turns = tuple(Turn(tasks[q.task].prompt(q), tasks[q.task].answer(q, scene, dialect, frame)) for q in questions)
+    turns = tuple(
+        Turn(tasks[q.task].prompt(q, dialect, frame), tasks[q.task].answer(q, scene, dialect, frame)) for q in questions
+    )
     return Dialogue(scene.pixels(), turns)

@@ -42,7 +42,7 @@ class Presence:
             for label, answer in answers
         ]
 
-    def prompt(self, question: Question) -> str:
+    def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
         return worded(question, lambda params: f"Is there {with_article(params['label'])}? Answer yes or no.")
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:

@@ -47,7 +47,7 @@ class REC:
             for number, expression in enumerate(chosen)
         ]
 
-    def prompt(self, question: Question) -> str:
+    def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
         return worded(question, lambda params: f"Where is {params['expression']}? {self.form.wish}".rstrip())
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:

@@ -51,7 +51,7 @@ class VQA:
             for label in labels
         ]
 
-    def prompt(self, question: Question) -> str:
+    def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
         return worded(
             question, lambda params: f"How many objects of the class {params['label']} are there? Answer with a number."
         )

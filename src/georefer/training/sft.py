@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from georefer.config import to_plain
+from georefer.dialects import DIALECTS
 from georefer.errors import DatasetError
 from georefer.geometry import Frame
 from georefer.models.tiny import (
@@ -103,7 +104,8 @@ def _starting_model(settings: SftSettings, datasets: Sequence[Dataset]) -> Tiny:
 def _texts(dataset: Dataset, numbers: int) -> list[str]:
     """Prompts and fixed words of the training questions: what the vocabulary is made of."""
     questions = dataset.questions("train")
-    prompts = [TASKS[q.task].prompt(q) for q in questions]
+    dialect, frame = DIALECTS["georefer"], Frame.resize((numbers, numbers), (numbers, numbers), numbers)
+    prompts = [TASKS[q.task].prompt(q, dialect, frame) for q in questions]
     return [*prompts, *(q.answer_text for q in questions if q.answer_text), "none [1, 1] [1, 1]; a"]
 
 
