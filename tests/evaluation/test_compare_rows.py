@@ -7,7 +7,8 @@ import pytest
 
 from georefer.cli import main
 from georefer.errors import InputError
-from georefer.evaluation.compare_rows import compare_rows, rows_table
+from georefer.evaluation.compare_rows import compare_rows, published_and_strict, rows_table
+from georefer.evaluation.protocols import Row
 
 
 def write(path, values, part="x/rec", **more):
@@ -38,6 +39,13 @@ def test_rows_of_one_image_go_together(tmp_path):
     together = [write(tmp_path / f"i{n}.jsonl", [0.0] * (20 - n) + [1.0] * (20 + n), image="one.png") for n in (0, 8)]
     assert compare_rows(*alone).parts["x/rec"].images == 8
     assert compare_rows(*together).parts["x/rec"].images == 1
+
+
+def test_published_and_strict_values_of_one_file_are_paired():
+    rows = [Row("x", i, float(i < 30), float(i < 20), image=i // 2) for i in range(40)]
+    (pair,) = published_and_strict(rows).values()
+    assert (pair.first, pair.second, pair.losses, pair.images) == (0.75, 0.5, 10, 5)
+    assert pair.difference.low < -0.25 < pair.difference.high < 0
 
 
 def test_a_row_that_is_passed_over_does_not_count(tmp_path):

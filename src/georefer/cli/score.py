@@ -161,6 +161,9 @@ def _brief(value: float) -> str:
 
 
 def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
+    from georefer.evaluation.compare_rows import published_and_strict
+    from georefer.evaluation.summary import difference_text
+
     if scores.stops:
         yield f"\nthe original stops with an exception at {len(scores.stops)} rows, which are scored here:"
         yield from (f"  {stop.part} {stop.id}: {stop.why}" for stop in scores.stops[:SHOWN])
@@ -175,6 +178,9 @@ def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
         yield f"{name[:43]:<44}" + "".join(
             "           –" if cell is None else f"{_brief(float(cell)):>12}" for cell in cells
         )
+    yield "\nmean of rows, published and strict, and strict - published with its interval in hundredths:"
+    for part, pair in published_and_strict(scores.rows).items():
+        yield f"  {part[:41]:<42}{pair.first:>12.4f}{pair.second:>12.4f}   {difference_text(pair)}"
     differing = scores.differing()
     yield f"\n{len(differing)} of {len(scores.rows)} rows differ" + (", for these reasons:" if differing else "")
     reasons = Counter(reason for row in differing for reason in row.reasons)

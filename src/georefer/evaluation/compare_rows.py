@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from georefer.errors import InputError
+from georefer.evaluation.protocols.base import Row
 from georefer.evaluation.summary import difference_text, p_text, table
 from georefer.runlog import JsonLines
 from georefer.scoring.paired import Paired, compare, holm
@@ -65,6 +66,17 @@ def compare_rows(first: Path, second: Path, by: str = "published", *, common: bo
     return RowsComparison(
         (str(first), str(second)), by, parts, holm({part: found.p for part, found in parts.items()}), counts, left_out
     )
+
+
+def published_and_strict(rows: Sequence[Row]) -> dict[str, Paired]:
+    """The mean row of each part as published and by strict scoring, paired by image where the rows name it."""
+    found = {}
+    for part in dict.fromkeys(row.part for row in rows):
+        own = [row for row in rows if row.part == part]
+        images = [str(row.id if row.image is None else row.image) for row in own]
+        values = [[_counted(getattr(row, by)) for row in own] for by in ("published", "strict")]
+        found[part] = compare(MEAN, *values, images)
+    return found
 
 
 def rows_table(found: RowsComparison) -> str:
