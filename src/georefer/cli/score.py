@@ -179,8 +179,8 @@ def _remarks(scores: Scores, protocol: Protocol) -> Iterator[str]:
             "           –" if cell is None else f"{_brief(float(cell)):>12}" for cell in cells
         )
     yield "\nmean of rows, published and strict, and strict - published with its interval in hundredths:"
-    for part, pair in published_and_strict(scores.rows).items():
-        yield f"  {part[:41]:<42}{pair.first:>12.4f}{pair.second:>12.4f}   {difference_text(pair)}"
+    for part, mean in published_and_strict(scores.rows).items():
+        yield f"  {part[:41]:<42}{mean.first:>12.4f}{mean.second:>12.4f}   {difference_text(mean)}"
     differing = scores.differing()
     yield f"\n{len(differing)} of {len(scores.rows)} rows differ" + (", for these reasons:" if differing else "")
     reasons = Counter(reason for row in differing for reason in row.reasons)

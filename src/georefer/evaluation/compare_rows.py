@@ -74,8 +74,8 @@ def published_and_strict(rows: Sequence[Row]) -> dict[str, Paired]:
     for part in dict.fromkeys(row.part for row in rows):
         own = [row for row in rows if row.part == part]
         images = [str(row.id if row.image is None else row.image) for row in own]
-        values = [[_counted(getattr(row, by)) for row in own] for by in ("published", "strict")]
-        found[part] = compare(MEAN, *values, images)
+        published, strict = [_counted(row.published) for row in own], [_counted(row.strict) for row in own]
+        found[part] = compare(MEAN, published, strict, images)
     return found
 
 
