@@ -313,7 +313,10 @@ def score(path: Path, settings: Mapping[str, str], beside: bool = False) -> Scor
     for where, model, task in parts:
         name, table = f"{model}/{task}", read_table(where, task)
         if not partial(settings):
-            refuse_repeated(table["ID"].tolist(), where)
+            # ids of several processes may meet; the same id with another truth is another question
+            refuse_repeated(
+                table[["ID", "GROUND_TRUTH", "CLASS"]].astype(str).itertuples(index=False, name=None), where
+            )
         if task == "caption":
             numbers[name], found_rows = groundset_caption.score_captions(table, name)
             if beside:
