@@ -17,8 +17,10 @@ STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
 
 # a single quote opens a string only outside a word (it's) and closes one only where a value may end; whatever else
 # stands between delimiters is one token, so that no part of 1_000, 10%, 1/2 or 0.1.2 is taken for a number
-# a whole list of a few plain numbers is one token: most of an answer is boxes
+# a whole row of a few plain numbers and a plain label is one token, and so is such a list: most of an answer is boxes
 _TOKEN = re.compile(
+    r"(?P<row>\{\s{0,9}\"([a-z0-9_]{1,20})\"\s{0,9}:\s{0,9}\[((?:[0-9]{1,9},\s{0,9}){1,7}[0-9]{1,9})\]"
+    r"(?:\s{0,9},\s{0,9}\"([a-z]{1,20})\"\s{0,9}:\s{0,9}\"([ -!#-\[\]-~]{0,200})\")?\s{0,9}\})|"
     r"(?P<numbers>\[\s*+[-+]?[0-9]{1,9}(?:\s*+,\s*+[-+]?[0-9]{1,9}){1,7}+\s*+\])|"
     r"""(?P<string>"(?:[^"\\]|\\.)*+"|'(?:[^'\\\n]|\\.|'(?!\s*[,:\]}])){0,500}')"""
     r"|(?P<mark>[{}\[\]:,])|(?P<torn>[\"'][^\n]*)|(?P<plain>[^\s{}\[\]:,\"']++(?:'[^\s{}\[\]:,\"']++)*)"
@@ -113,7 +115,9 @@ class _Parser:
                 self.gave_up = match.start()
                 break
             place, kind, token = match.end(), match.lastgroup, match[0]
-            if kind == "mark" or kind is None:
+            if kind == "row":
+                self._row(match)
+            elif kind == "mark" or kind is None:
                 self._mark(token, match.start(), place)
             elif kind == "numbers":
                 self._push("[", list(map(float, token[1:-1].split(","))))
@@ -133,6 +137,16 @@ class _Parser:
             if not item.complete:
                 item.end = self.end
         return sorted(self.items, key=lambda item: item.start)
+
+    def _row(self, match: re.Match[str]) -> None:
+        """What `_mark`, `_push`, `_value` and `_close` make of the tokens of a plain row."""
+        # the row itself and its list would have stood on the stack
+        while len(self.stack) > MAX_DEPTH - 2:
+            del self.stack[0], self.keys[0]
+        fields: dict[str, Any] = {match[2]: list(map(float, match[3].split(",")))}
+        if match[4] is not None:
+            fields.setdefault(match[4], match[5])
+        self.items.append(Item(match.start(), match.end(), True, fields))
 
     def _mark(self, mark: str, start: int, end: int) -> None:
         if mark == "{":
