@@ -81,7 +81,9 @@ def test_groundset_is_asked_scored_and_handed_back(tmp_path):
         "detection": {"question": "Find every pond.", "answer": "None", "noise": True},
         "segment": {"image": "b.png", "question": "Outline each.", "answer": "[0.1, 0.1, 0.5, 0.1, 0.5, 0.6]"},
         "vqa": {"image": "b.png", "question": "Is there a pond?", "answer": "yes"},
-        "caption": {"image": "b.png", "question": "Describe.", "answer": "A pond lies here."},
+        "caption": {"image": "b.png", "question": "Describe.", "answer": "A pond lies here by the road."},
+        "phrase": {"question": "Find all of ['Pond', 'Church'].", "answer": "Pond: [0.1, 0.2, 0.3, 0.4]"},
+        "classification": {"question": "What is at [0.1, 0.2, 0.3, 0.4]?", "answer": "pond"},
     }
     folder = tmp_path / "instructions"
     folder.mkdir()
@@ -89,10 +91,15 @@ def test_groundset_is_asked_scored_and_handed_back(tmp_path):
         (folder / f"GroundSet_EVAL_{task}.jsonl").write_text(json.dumps({**pond, **row}) + "\n")
     images = pictures(tmp_path / "images", ["a.png", "b.png"], 672)
     _, dataset, scores, answers = run_of("groundset", folder, images, tmp_path / "run")
-    assert dict(dataset.manifest["left_out"]) == {"no task asks for caption": 1}
-    assert set(scores.tasks) == {"rec", "detection", "segment", "presence"}
+    assert not dataset.manifest["left_out"]
+    assert set(scores.tasks) == {"rec", "detection", "segment", "presence", "phrase", "classification", "caption"}
+    assert scores.tasks["classification"].measures["accuracy"].value == 1
+    assert scores.tasks["phrase"].measures["f1"].value == 1
     numbers = PROTOCOLS["groundset"].score(answers / "finetune", {}, False).numbers
-    assert set(numbers) == {f"finetune/{task}" for task in ("rec", "detection", "segment", "vqa")}
+    asked = ("rec", "detection", "segment", "vqa", "phrase", "classification", "caption")
+    assert set(numbers) == {f"finetune/{task}" for task in asked}
+    assert numbers.pop("finetune/caption")["cider_reported_x100"] == pytest.approx(1000)
+    assert numbers.pop("finetune/classification")["default"]["ALL"]["Accuracy"] == 100
     for name, found in numbers.items():
         assert found["default"]["ALL"]["acc" if name.endswith("vqa") else "acc0.5"] == 100
 

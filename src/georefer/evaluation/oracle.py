@@ -20,7 +20,9 @@ def truth_from(dataset: Dataset, split: str) -> Truth:
         for question in by_scene.get(scene.id, ()):
             form = TASKS[question.task].form
             if question.answer_text is None and form is not None:
-                known[question.id] = form.of(truth(question, scene), DIALECTS["georefer"])
+                gold = form.of(truth(question, scene), DIALECTS["georefer"])
+                # only answers about several classes say them
+                known[question.id] = gold if "labels" in question.params else gold.relabelled("")
             elif question.answer_text is not None:
                 known[question.id] = question.answer_text
 

@@ -50,7 +50,8 @@ class FakeModel:
         if isinstance(known, str):
             text = known
         else:
-            text = self.dialect.write(self._spoil(known, rng), self.frame_for((width, height)), labelled=False)
+            said = self._spoil(known, rng)
+            text = self.dialect.write(said, self.frame_for((width, height)), labelled=any(said.labels_N))
         return text[: len(text) // 2] if rng.random() < self.malformed else text
 
     def _spoil(self, objects: Objects, rng: np.random.Generator) -> Objects:

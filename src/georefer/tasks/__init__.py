@@ -12,9 +12,13 @@ from georefer.tasks.base import (
     truth,
     with_article,
 )
+from georefer.tasks.caption import Caption
 from georefer.tasks.choice import Choice
+from georefer.tasks.classification import Classification
 from georefer.tasks.detection import Detection
 from georefer.tasks.dialogue import Dialogue, Turn, render
+from georefer.tasks.multilabel import MultiLabel
+from georefer.tasks.phrase import Phrase
 from georefer.tasks.presence import Presence
 from georefer.tasks.rec import REC
 from georefer.tasks.vqa import VQA
@@ -29,6 +33,10 @@ _ALL: tuple[Task, ...] = (
     Presence(),
     VQA(),
     Choice(),
+    Phrase(),
+    Classification(),
+    MultiLabel(),
+    Caption(),
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}

@@ -17,10 +17,12 @@ from georefer.scenes.interchange.base import LabelledImage
 from georefer.scenes.readers.base import Asked, Published
 from georefer.scoring.choice import LETTERS
 from georefer.tasks import TASKS
+from georefer.tasks.classification import outline_px
 
 TASK_OF: Mapping[str, str] = {
     "rec": "rec", "obb-rec": "rec-obb", "res": "res", "detection": "detection", "segment": "segment",
-    "presence": "presence", "vqa": "vqa", "choice": "choice",
+    "phrase": "phrase", "presence": "presence", "vqa": "vqa", "choice": "choice", "classification": "classification",
+    "multilabel": "multilabel", "caption": "caption", "region-caption": "caption",
 }  # fmt: skip
 """Which task asks what a published question asks for; the rest has no task yet and is left out, and counted."""
 
@@ -63,7 +65,7 @@ def prepare(published: Published, images: Path, folder: Path, wording: Wording |
     left_out: Counter[str] = Counter()
     asked: dict[str, list[Question]] = {}
     for id_, one in question_ids(published):
-        question = _question(id_, one, wording)
+        question = _question(id_, one, published.images[one.image], wording)
         if isinstance(question, str):
             left_out[question] += 1
         else:
@@ -86,7 +88,7 @@ def question_ids(published: Published) -> Iterator[tuple[str, Asked]]:
         yield (id_ if seen[id_] == 1 else f"{id_}#{seen[id_]}"), one
 
 
-def _question(id_: str, one: Asked, wording: Wording) -> Question | str:
+def _question(id_: str, one: Asked, image: LabelledImage, wording: Wording) -> Question | str:
     """The question, or why there is none."""
     task = wording.tasks.get(one.asks) or TASK_OF.get(one.asks)
     if task is None:
@@ -94,6 +96,11 @@ def _question(id_: str, one: Asked, wording: Wording) -> Question | str:
     params: dict[str, Any] = {k: v for k, v in one.params.items() if k in ("expression", "category", "options", "by")}
     if "class" in one.params:
         params["label"] = one.params["class"]
+    if "classes" in one.params:
+        params["labels"] = list(one.params["classes"])
+    if one.params.get("region") in set(image.objects.ids_N):
+        thing = image.objects.with_ids([one.params["region"]])
+        params["region_px"] = outline_px(thing.geometries_N[0]) or thing.hbb_N4[0].tolist()
     if wording.words == "published" and one.text:
         params["prompt"] = one.text.replace("<image>", "").strip()
     answer = _answer_text(one, task)
@@ -103,7 +110,8 @@ def _question(id_: str, one: Asked, wording: Wording) -> Question | str:
         return f"{len(one.object_ids)} objects answer where one is expected"
     if task == "choice" and not params.get("options"):
         return "a choice without options"
-    if "prompt" not in params and not (set(params) & {"expression", "label", "options"}):
+    worded = set(params) & {"expression", "label", "labels", "options", "region_px"}
+    if "prompt" not in params and not worded and one.asks not in ("caption", "multilabel", "classification"):
         return "no words to ask in"
     ids = one.object_ids if TASKS[task].form is not None else ()
     return Question(id_, _scene_id(one.image), task, params, ids, answer if TASKS[task].form is None else None)
