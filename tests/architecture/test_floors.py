@@ -12,7 +12,7 @@ FLOORS = (
     "geometry", "dialects", "imagery", "scoring", "scenes", "tasks", "building", "models", "training", "inference",
     "evaluation", "serving", "cli",
 )  # fmt: skip
-ROOT_MODULES = {"errors", "config", "runlog"}
+ROOT_MODULES = {"errors", "config", "runlog", "engine"}
 HEAVY = {"torch", "transformers", "peft", "tokenizers", "safetensors"}
 HEAVY_ROOMS = {"models", "training", "inference"}
 FILES = sorted(SOURCE.rglob("*.py"))

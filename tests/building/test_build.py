@@ -1,5 +1,12 @@
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -8,12 +15,18 @@ import shapely
 from tests.data.area import COLOURS, make_area, small_recipe
 from tests.data.dialects import BOXED
 
+from georefer.building import build as module
 from georefer.building.build import AskSettings, build
 from georefer.building.targets import LayerSettings, TargetSettings
 from georefer.dialects import DIALECTS
-from georefer.errors import ConfigError, DatasetError, VectorError
+from georefer.engine import Processes, Ray, Serial
+from georefer.errors import ConfigError, DatasetError, RasterError, VectorError
 from georefer.geometry import Frame
+from georefer.imagery.raster import Imagery
+from georefer.scenes import journal
 from georefer.tasks import TASKS, truth
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +105,115 @@ def test_the_manifest_counts_reads_and_drops(dataset):
     assert manifest["counts"]["train: scenes"] == manifest["splits"]["train"]["scenes"]
 
 
-def test_the_same_recipe_gives_the_same_bytes(area, dataset, tmp_path):
-    again = build(small_recipe(area, orientations=3), tmp_path / "again")
-    assert {n: f["sha256"] for n, f in again.manifest["files"].items()} == {
-        n: f["sha256"] for n, f in dataset.manifest["files"].items()
-    }
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("engine", [Serial(), Processes(2), Ray(2)], ids=str)
+def test_the_same_recipe_gives_the_same_bytes(area, dataset, tmp_path, engine):
+    if isinstance(engine, Ray):
+        pytest.importorskip("ray", reason="Ray is not installed; the extra 'ray' brings it")
+    again = build(small_recipe(area, orientations=3), tmp_path / "again", engine=engine)
+    assert contents(again.folder) == contents(dataset.folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["again"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.building.test_build import cut_small
+from tests.data.area import small_recipe
+from georefer.building.build import build
+from georefer.engine import Processes, Serial
+from georefer.scenes.journal import Journal
+
+def add_part(*arguments, calls=[], write=Journal.add_part):
+    write(*arguments)
+    calls.append(1)
+    if len(calls) == 15:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    cut_small(setattr)
+    Journal.add_part = add_part
+    build(small_recipe(Path(sys.argv[1])), sys.argv[2], engine=Processes(2) if sys.argv[3] == "processes" else Serial())
+"""
+
+
+def cut_small(set_):
+    """Many small files and parts, so that a small area has somewhere to break off."""
+    set_(journal, "ROWS_PER_FILE", 20)
+    set_(journal, "ROWS_PER_GROUP", 8)
+    set_(module, "CHIPS_PER_PART", 4)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Builds in small pieces; counts the chips read, and raises `reads.error` at the one numbered `reads.last`."""
+    cut_small(monkeypatch.setattr)
+    seen = SimpleNamespace(count=0, last=None, error=None)
+    read = Imagery.read
+
+    def counted(self, *arguments):
+        seen.count += 1
+        if seen.count == seen.last:
+            raise seen.error
+        return read(self, *arguments)
+
+    monkeypatch.setattr(Imagery, "read", counted)
+    return seen
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes"])
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(area, tmp_path, reads, engine):
+    recipe = small_recipe(area)
+    whole = build(recipe, tmp_path / "whole")
+    chips, reads.count = reads.count, 0
+    (tmp_path / "script.py").write_text(KILLED)
+    command = [sys.executable, tmp_path / "script.py", area, tmp_path / "out", engine]
+    killed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "out").exists()
+    # a second time, by an interrupt
+    reads.last, reads.error = 30, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        build(recipe, tmp_path / "out")
+    reads.count, reads.last = 0, None
+    resumed = build(recipe, tmp_path / "out")
+    assert 0 < reads.count < chips / 2  # most was not made again
+    assert contents(resumed.folder) == contents(whole.folder)
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_an_imagery_error_names_the_chips_and_keeps_what_is_done(area, tmp_path, reads):
+    whole = build(small_recipe(area), tmp_path / "whole")
+    chips = reads.count
+    reads.count, reads.last, reads.error = 0, chips - 5, RasterError("image.tif broke off")
+    with pytest.raises(RasterError, match=r"^test chips from .*: image.tif broke off"):
+        build(small_recipe(area), tmp_path / "out")
+    reads.count, reads.last = 0, None
+    assert contents(build(small_recipe(area), tmp_path / "out").folder) == contents(whole.folder)
+    assert reads.count < chips / 3
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"touched": True}, {"harmed": True}])
+def test_what_another_build_left_is_not_gone_on_from(area, tmp_path, reads, changes):
+    """Another recipe, another image under the same name, a file that lost its last bytes."""
+    copy = tmp_path / "area"
+    shutil.copytree(area, copy)
+    reads.last, reads.error = 90, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        build(small_recipe(copy), tmp_path / "out")
+    if changes.pop("touched", False):
+        os.utime(copy / "image.tif", (0, 0))
+    if changes.pop("harmed", False):
+        for path in (tmp_path / "out.partial" / "scenes").iterdir():
+            path.write_bytes(path.read_bytes()[:-1])
+    reads.count, reads.last = 0, None
+    resumed = build(small_recipe(copy, **changes), tmp_path / "out")
+    chips = reads.count
+    assert contents(resumed.folder) == contents(build(small_recipe(copy, **changes), tmp_path / "plain").folder)
+    assert reads.count == 2 * chips  # nothing was taken over
 
 
 def test_pandas_and_datasets_read_the_same_files(dataset):

@@ -3,7 +3,7 @@ import pytest
 from affine import Affine
 from pyproj import CRS
 
-from georefer.building.chips import SplitSettings, chip_window_px, plan_chips, windows_overlap
+from georefer.building.chips import SplitSettings, Windows, _meets_any, chip_window_px, plan_chips, windows_overlap
 from georefer.errors import ConfigError
 from georefer.geometry import GeoGrid, Window
 
@@ -45,6 +45,38 @@ def test_the_plan_is_the_same_by_seed_and_differs_between_seeds():
 def test_windows_overlap_sees_a_shared_pixel():
     assert windows_overlap([Window(0, 0, 10, 10)], [Window(9, 9, 5, 5)])
     assert not windows_overlap([Window(0, 0, 10, 10)], [Window(10, 0, 5, 5)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("distance", [(0, 0), (3, 0), (5, 9)])
+def test_what_meets_is_what_a_comparison_of_all_pairs_says(monkeypatch, seed, distance):
+    monkeypatch.setattr("georefer.building.chips._CHUNK", 7)
+    rng = np.random.default_rng(seed)
+    a, b = (
+        np.hstack([start, start + rng.integers(1, 20, (count, 2))])
+        for count, start in ((60, rng.integers(-30, 120, (60, 2))), (25, rng.integers(-30, 120, (25, 2))))
+    )
+    said = [any(_near(Window(*_xywh(x)), Window(*_xywh(y)), distance) for y in b) for x in a]
+    assert 0 < sum(said) < len(a)
+    assert _meets_any(a, b, distance).tolist() == said
+
+
+def _xywh(box):
+    x1, y1, x2, y2 = box.tolist()
+    return x1, y1, x2 - x1, y2 - y1
+
+
+def _near(a, b, distance):
+    (ax1, ay1, ax2, ay2), (bx1, by1, bx2, by2), (dx, dy) = a.box, b.box, distance
+    return ax1 < bx2 + dx and bx1 < ax2 + dx and ay1 < by2 + dy and by1 < ay2 + dy
+
+
+def test_many_windows_are_a_sequence_of_windows():
+    listed = [Window(1, 2, 3, 4), Window(5, 6, 7, 8), Window(9, 10, 11, 12)]
+    windows = Windows.of(listed)
+    assert list(windows) == listed and windows[1] == listed[1] and list(windows[1:]) == listed[1:]
+    assert windows == Windows.of(listed) and windows != Windows.of(listed[:2])
+    assert not len(Windows.of([])) and not windows_overlap([], windows)
 
 
 def test_chips_are_square_on_the_ground_where_pixels_are_not():

@@ -64,6 +64,12 @@ def test_a_neighbour_must_be_clearly_the_nearest():
     assert not any("next to" in text for text, _ in between)
 
 
+def test_what_hardly_shows_is_no_landmark():
+    rows = objects(("ship", None, 10, 10), ("ship", None, 80, 80))
+    tank = objects(("tank", None, 22, 10))
+    assert not any("next to" in text for text, _ in phrases(rows, others=tank))
+
+
 def test_objects_that_are_mostly_hidden_are_not_asked_about():
     assert not phrases(objects(("ship", "red", 10, 10)), visible=[0.5])
 

@@ -1,5 +1,8 @@
 """Reading layers onto an image's grid: reprojection, counts, and what is refused."""
 
+import sqlite3
+import struct
+
 import geopandas
 import numpy as np
 import pyogrio
@@ -10,6 +13,7 @@ from pyproj import CRS
 
 from georefer.errors import VectorError
 from georefer.geometry import GeoGrid
+from georefer.imagery.problems import Problem
 from georefer.imagery.raster import open_imagery
 from georefer.imagery.vector import layers, read_layer
 
@@ -149,3 +153,120 @@ def test_a_layer_without_features_is_read_as_none(tmp_path):
     path = tmp_path / "none.gpkg"
     geopandas.GeoDataFrame({"id": []}, geometry=[], crs="EPSG:2154").to_file(path, geometry_type="Polygon")
     assert read_layer(path, grid=GRID).counts() == {"read": 0, "empty": 0, "repaired": 0, "outside": 0, "kept": 0}
+
+
+# --- what is wrong with single features --------------------------------------------------------------------
+
+
+def counted(read):
+    return {problem.kind: problem.count for problem in read.problems}
+
+
+def swapped(shape):
+    return shapely.transform(shape, lambda xy: xy[:, ::-1])
+
+
+def test_problems_are_counted_with_places(tmp_path):
+    shapes = [None, BOW, shapely.force_3d(at(20, 20), 7.0), shapely.force_3d(at(30, 20), 8.0), at(40, 20)]
+    read = read_layer(saved(tmp_path / "l.gpkg", frame(*shapes), promote_to_multi=False), grid=GRID)
+    assert counted(read) == {"empty": 1, "repaired": 1, "height": 2}
+    lines = {problem.kind: str(problem) for problem in read.problems}
+    assert lines["empty"] == "1 feature without geometry (feature 1)"
+    # the bow's middle lies 15 m right of and 15 m below the corner, at 85.99 E, 27.11 N
+    assert lines["repaired"].startswith("1 feature crossing themselves, repaired (feature 2 at 85.99")
+    assert "2 features with heights (Z), dropped (feature 3 at" in lines["height"] and "; feature 4" in lines["height"]
+
+
+def test_no_more_than_three_places_are_named(tmp_path):
+    shapes = [shapely.force_3d(at(5 * k, 20), 1.0) for k in range(9)]
+    (problem,) = read_layer(saved(tmp_path / "l.gpkg", frame(*shapes)), grid=GRID).problems
+    assert problem.count == 9 and len(problem.places) == 3
+
+
+@pytest.mark.parametrize(
+    "crs, stray, kind, detail",
+    [
+        (4326, lambda lonlat, utm: swapped(lonlat), "swapped", ""),  # latitude first
+        (32645, lambda lonlat, utm: swapped(utm), "swapped", ""),  # northing first
+        (32645, lambda lonlat, utm: lonlat, "other_crs", "read as EPSG:4326"),  # degrees among metres
+        (32645, lambda lonlat, utm: swapped(lonlat), "other_crs", "read as EPSG:4326 with x and y swapped"),
+        (4326, lambda lonlat, utm: utm, "other_crs", "read as EPSG:32645"),  # metres among degrees
+    ],
+)
+def test_coordinates_that_fit_only_otherwise_are_reported_and_not_changed(tmp_path, crs, stray, kind, detail):
+    utm = [at(10, 10), at(30, 10), at(50, 10)]
+    lonlat = list(geopandas.GeoSeries(utm, crs=UTM).to_crs(4326))
+    good = utm[:1] if crs == 32645 else lonlat[:1]
+    strays = [stray(a, b) for a, b in zip(lonlat[1:], utm[1:], strict=True)]
+    away = [shapely.transform(good[0], lambda xy: xy * 0.97)]  # simply elsewhere
+    read = read_layer(saved(tmp_path / "l.gpkg", frame(*good, *strays, *away, crs=crs)), grid=GRID)
+    assert len(read.frame) == 1 and read.outside == 3
+    (problem,) = read.problems
+    assert (problem.kind, problem.count, problem.detail) == (kind, 2, detail)
+    assert problem.places[0].startswith("feature 2 at 85.99") and ", 27.1" in problem.places[0]
+    # alone, they say in the refusal what they would fit
+    path = saved(tmp_path / "only.gpkg", frame(*strays, crs=crs))
+    with pytest.raises(VectorError, match=r"2 features on the imagery only"):
+        read_layer(path, grid=GRID)
+    read = read_layer(path, grid=GRID, must_meet=False)
+    assert not len(read.frame) and counted(read) == {kind: 2, "apart": 2} and "where features over" in read.apart
+
+
+def test_coordinates_that_are_no_numbers_cost_one_feature(tmp_path):
+    with np.errstate(invalid="ignore"):
+        hole = shapely.Polygon([(400_010, 2_999_990), (400_020, np.nan), (400_020, 2_999_980)])
+        read = read_layer(saved(tmp_path / "l.gpkg", frame(hole, at(10, 10)), SPATIAL_INDEX="NO"), grid=GRID)
+    assert len(read.frame) == 1 and counted(read) == {"infinite": 1}
+    assert read.read == read.empty + read.broken + read.outside + len(read.frame)
+
+
+def test_a_ring_that_repair_would_not_end_with_is_dropped(tmp_path):
+    rng = np.random.default_rng(3)
+    knot = shapely.Polygon(
+        np.column_stack([rng.uniform(400_000, 400_090, 400), rng.uniform(2_999_960, 3_000_000, 400)])
+    )
+    read = read_layer(saved(tmp_path / "l.gpkg", frame(knot, BOW)), grid=GRID)
+    assert counted(read) == {"tangled": 1, "repaired": 1} and read.counts()["broken"] == 1
+    alone = read_layer(saved(tmp_path / "knot.gpkg", frame(knot)), grid=GRID)
+    assert not len(alone.frame) and not alone.apart
+
+
+def test_measures_are_dropped_and_counted(tmp_path):
+    path = saved(tmp_path / "m.gpkg", frame(shapely.Point(400_010, 2_999_990)), SPATIAL_INDEX="NO", layer="m")
+    blob = b"GP\x00\x01" + struct.pack("<i", 32645) + struct.pack("<BIddd", 1, 2001, 400_010, 2_999_990, 5)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE gpkg_geometry_columns SET m = 1")
+        database.execute("UPDATE m SET geom = ?", (blob,))
+    read = read_layer(path, grid=GRID)
+    assert counted(read) == {"measure": 1} and not read.frame.geometry.has_m.any()
+
+
+def test_a_layer_without_crs_says_where_it_lies(tmp_path):
+    path = saved(tmp_path / "l.shp", frame(at(10, 10)))
+    path.with_suffix(".prj").unlink()
+    with pytest.raises(VectorError, match=r"its 1 features lie at x 400010 to 400015"):
+        read_layer(path, grid=GRID)
+
+
+def test_many_shapefiles_in_a_folder_are_layers(tmp_path):
+    (tmp_path / "area").mkdir()
+    saved(tmp_path / "area" / "roofs.shp", frame(at(1, 1)))
+    saved(tmp_path / "area" / "trees.shp", frame(at(2, 2)))
+    assert sorted(layers(tmp_path / "area")) == ["roofs", "trees"]
+    assert len(read_layer(tmp_path / "area", layer="trees", grid=GRID).frame) == 1
+
+
+@pytest.mark.parametrize(
+    "connection",
+    ["PG:host=db dbname=x password=hunter2", "postgresql://me:hunter2@db/x", "pg:dbname=x password='hunter2 x'"],
+)
+@pytest.mark.skipif("PostgreSQL" in pyogrio.list_drivers(), reason="this GDAL would connect")
+def test_a_database_needs_a_driver_and_keeps_its_password(connection):
+    with pytest.raises(VectorError, match="no PostgreSQL driver") as error:
+        read_layer(connection, layer="roofs", grid=GRID)
+    assert "hunter2" not in str(error.value) and "x" in str(error.value)
+
+
+def test_an_unknown_kind_of_problem_is_a_mistake_of_ours():
+    with pytest.raises(ValueError, match="unknown kind"):
+        Problem("nonsense", 1)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from pyproj import CRS
 from georefer.errors import DatasetError, RasterError
 from georefer.geometry import GeoGrid, Objects
 from georefer.imagery.encode import decode_image, encode_image
-from georefer.scenes import DatasetWriter, Question, Scene, open_dataset
+from georefer.scenes import DatasetWriter, Question, Scene, journal, open_dataset
+from georefer.scenes.store import Part
 
 GRID = GeoGrid(CRS("EPSG:4326"), Affine(1e-6, 0, 85.5, 0, -1e-6, 27.6), 40, 30)
 PIXELS = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -83,6 +85,54 @@ def test_an_interrupted_overwrite_leaves_the_old_one(tmp_path):
         writer.write("train", [SCENE, SCENE], [])
         raise RuntimeError
     assert open_dataset(tmp_path / "d").fingerprint == before
+
+
+def parts(count, rows):
+    """Parts of a few scenes with twice as many questions; ids number them through."""
+    for number in range(count):
+        scenes = [replace(SCENE, id=f"s{number * rows + i}") for i in range(rows)]
+        asked = [replace(q, id=f"{s.id}/{q.id}", scene_id=s.id) for s in scenes for q in QUESTIONS[:2]]
+        yield Part.of(scenes, asked, {"scenes": len(scenes)})
+
+
+@pytest.mark.parametrize("broken_after", [0, 1, 4, 7, 11, 12])
+@pytest.mark.parametrize("rows", [1, 3, 5, 0])
+def test_parts_go_on_where_the_files_end(tmp_path, monkeypatch, rows, broken_after):
+    """Files of 4 rows in groups of 3: they fill in the midst of parts, before, and never."""
+    monkeypatch.setattr(journal, "ROWS_PER_FILE", 4)
+    monkeypatch.setattr(journal, "ROWS_PER_GROUP", 3)
+
+    def give(folder, stop=None):
+        with DatasetWriter(folder, resume="recipe") as writer:
+            first = writer.parts_done("train")
+            for number, part in enumerate(parts(12, rows)):
+                if number == stop:
+                    raise KeyboardInterrupt
+                if number >= first:
+                    writer.append("train", part)
+            writer.close("train")
+            if stop == 12:
+                raise KeyboardInterrupt
+            return first, writer.finish("", counts=dict(writer.counts))
+
+    _, whole = give(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        give(tmp_path / "d", broken_after)
+    first, resumed = give(tmp_path / "d")
+    assert resumed.manifest == whole.manifest
+    assert [s.id for s in resumed.scenes("train")] == [f"s{i}" for i in range(12 * rows)]
+    assert [q.scene_id for q in resumed.questions("train")] == [f"s{i // 2}" for i in range(24 * rows)]
+    # at most the rows of one file are made again
+    assert first >= broken_after - (-(-4 // rows) if rows else 12)
+
+
+def test_an_interrupt_without_resume_or_with_a_wrong_recipe_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "ROWS_PER_FILE", 1)
+    for resume, error in ((None, KeyboardInterrupt), ("recipe", DatasetError)):
+        with pytest.raises(error), DatasetWriter(tmp_path / "d", resume=resume) as writer:
+            writer.append("train", next(parts(1, 3)))
+            raise error
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_replaced_unasked(tmp_path):

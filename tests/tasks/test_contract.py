@@ -28,7 +28,11 @@ def holds(task, dialect):
     return form is None or bool(set(form.kinds) & DIALECTS[dialect].kinds - {"mask"})
 
 
-PAIRS = [pair for pair in product(TASKS, BOXED) if holds(*pair)]
+HERE = [name for name, task in TASKS.items() if not hasattr(task, "given") and "relation" not in type(task).__module__
+        and "graph" not in type(task).__module__]  # fmt: skip
+"""The others need outlines or relations, which the small scenes lack: their own tests hold them to the same."""
+
+PAIRS = [pair for pair in product(HERE, BOXED) if holds(*pair)]
 SCENES = [small_scene(number, (160, 120) if number % 2 else (96, 96)) for number in range(4)]
 IN_WORDS = ("vqa", "classification", "multilabel", "caption")
 """Tasks whose answers are words, not one of a few."""
@@ -97,7 +101,7 @@ def test_every_measure_is_a_share(task, dialect):
             assert 0 <= top[0] <= bottom[0] * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", HERE)
 def test_questions_name_their_scene_and_are_asked_in_words(task):
     found = questions_of(task)
     assert len({question.id for question, _ in found}) == len(found)
@@ -174,7 +178,7 @@ def test_naming_every_option_is_no_choice():
 
 
 def test_a_benchmark_brings_its_own_words():
-    for task in TASKS:
+    for task in HERE:
         question, scene = questions_of(task)[0]
         own = dataclasses.replace(question, params={**question.params, "prompt": "[refer] as published"})
         assert TASKS[task].prompt(own, DIALECTS["georefer"], frame_of(scene)).startswith("[refer] as published")

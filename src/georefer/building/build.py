@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +16,22 @@ import numpy as np
 import shapely
 
 from georefer.building.card import dataset_card
-from georefer.building.chips import ChipPlan, SplitSettings, chip_window_px, plan_chips, windows_overlap
+from georefer.building.chips import ChipPlan, SplitSettings, Windows, chip_window_px, plan_chips, windows_overlap
 from georefer.building.phrases import PhraseSettings, expressions
 from georefer.building.targets import Features, LayerSettings, TargetSettings, chip_objects, read_features
 from georefer.config import to_plain
+from georefer.engine import Engine, Serial
 from georefer.errors import ConfigError, DatasetError
 from georefer.geometry import GeoGrid, Objects, Window, turn_image
 from georefer.imagery.encode import encode_image
 from georefer.imagery.raster import Imagery, open_imagery
 from georefer.runlog import progress, versions
 from georefer.scenes import Dataset, DatasetWriter, Question, Scene
+from georefer.scenes.store import Part
 from georefer.tasks import TASKS, Asking
+
+CHIPS_PER_PART = 32
+"""Chips that travel to a worker and back together."""
 
 
 @dataclass(frozen=True)
@@ -81,69 +90,131 @@ class BuildSettings:
             raise ValueError(f"unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
 
 
-def build(settings: BuildSettings, out: Path | str, *, overwrite: bool = False) -> Dataset:
+def build(
+    settings: BuildSettings, out: Path | str, *, overwrite: bool = False, engine: Engine | None = None
+) -> Dataset:
     """Cuts chips, keeps the objects that the rules allow, asks, and writes the dataset to `out`.
 
-    Deterministic by settings and seed. The manifest counts what every rule dropped and holds the proof that
-    no training chip shares ground with a test chip.
+    Deterministic by settings and seed: the same bytes whatever the engine (default: this process) and its number
+    of workers, and whether the build was killed in between; the same call goes on from the files that were whole.
+    The manifest counts what every rule dropped and holds the proof that no training chip shares ground with a
+    test chip.
     """
-    with (
-        open_imagery(list(settings.imagery), bands=settings.bands) as imagery,
-        DatasetWriter(out, replace=overwrite) as writer,
-    ):
-        builder = _Builder(settings, imagery, read_features(settings.layers, imagery.grid))
-        plan = builder.plan
-        for split, windows in (("train", plan.train), ("test", plan.test)):
-            asked: list[Question] = []
-            writer.write(split, builder.scenes(split, windows, asked), asked)
-        if not builder.counts["test: scenes"] or not builder.counts["train: scenes"]:
-            raise DatasetError(
-                f"no scene is left in one of the splits ({dict(builder.counts)}); lower targets.min_px or "
-                "split.block_m, or check that the layers lie on the imagery"
-            )
-        card = dataset_card(settings.source, builder.counts)
-        return writer.finish(card, **builder.manifest())
+    with open_imagery(list(settings.imagery), bands=settings.bands) as imagery:
+        key = _fingerprint(settings, imagery)
+        with DatasetWriter(out, replace=overwrite, resume=key) as writer:
+            features = read_features(settings.layers, imagery.grid)
+            plan = _plan(settings, imagery)
+            work = _Work(settings, imagery, _labels(features))
+            _write_scenes(writer, {"train": plan.train, "test": plan.test}, features, work, engine or Serial())
+            counts = +writer.counts
+            if not counts["test: scenes"] or not counts["train: scenes"]:
+                raise DatasetError(
+                    f"no scene is left in one of the splits ({dict(counts)}); lower targets.min_px or "
+                    "split.block_m, or check that the layers lie on the imagery"
+                )
+            manifest = _manifest(work, features, plan, counts)
+            return writer.finish(dataset_card(settings.source, counts), **manifest)
 
 
-class _Builder:
-    """One build in progress: the inputs, and the counts that end in the manifest."""
+def _plan(settings: BuildSettings, imagery: Imagery) -> ChipPlan:
+    chip = chip_window_px(imagery.grid, settings.chip_px, settings.gsd_m)
+    return plan_chips(imagery.grid, chip, settings.split, settings.stride, settings.seed)
 
-    def __init__(self, settings: BuildSettings, imagery: Imagery, features: Features):
-        self.settings = settings
-        self.imagery = imagery
-        self.features = features
-        self.labels = tuple(sorted(set(features.objects.labels_N)))
-        self.chip = chip_window_px(imagery.grid, settings.chip_px, settings.gsd_m)
-        self.plan: ChipPlan = plan_chips(imagery.grid, self.chip, settings.split, settings.stride, settings.seed)
-        self.counts: Counter[str] = Counter()
 
-    def scenes(self, split: str, windows: Sequence[Window], asked: list[Question]) -> Iterator[Scene]:
-        """Scenes of a split, one after another; their questions are appended to `asked`."""
-        turns = self.settings.orientations if split == "train" else 1
-        for window in progress(windows, f"{split} chips", len(windows), "chip"):
-            rng = np.random.default_rng([self.settings.seed, window.x, window.y])
-            cut = self._cut(split, window, rng)
-            if cut is None:
-                continue
+def _labels(features: Features) -> tuple[str, ...]:
+    return tuple(sorted(set(features.objects.labels_N)))
+
+
+def _fingerprint(settings: BuildSettings, imagery: Imagery) -> str:
+    """Stands for all that decides the content: recipe, versions, and the files by size and time."""
+    paths = [Path(p) for p in (*imagery.files, *(layer.path for layer in settings.layers)) if p]
+    stats = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths if p.is_file()]
+    whole = {"recipe": to_plain(settings), "versions": versions(), "files": stats, "stretch": imagery.stretch}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _write_scenes(
+    writer: DatasetWriter, plan: Mapping[str, Windows], features: Features, work: _Work, engine: Engine
+) -> None:
+    """All splits by one set of workers, from the parts on that are not on disk yet."""
+    starts = {
+        split: range(writer.parts_done(split) * CHIPS_PER_PART, len(windows), CHIPS_PER_PART)
+        for split, windows in plan.items()
+    }
+    chips = (
+        _chips(split, plan[split][start : start + CHIPS_PER_PART], features)
+        for split in plan
+        for start in starts[split]
+    )
+    with closing(engine.map(work, chips)) as parts:
+        for split in plan:
+            rest = islice(parts, len(starts[split]))
+            for part in progress(rest, f"{split} chips", len(starts[split]), f"x{CHIPS_PER_PART}"):
+                writer.append(split, part)
+            writer.close(split)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chips:
+    """What a worker gets: some chips of a split, and the features near them."""
+
+    split: str
+    windows: Windows
+    features: Features
+
+    def __str__(self) -> str:
+        first, last = self.windows[0], self.windows[-1]
+        return f"{self.split} chips from {first.x},{first.y} to {last.x},{last.y}"
+
+
+def _chips(split: str, windows: Windows, features: Features) -> _Chips:
+    near_N = np.unique(features.tree.query(shapely.box(*windows.boxes_N4.T))[1])
+    objects = features.objects[near_N]
+    return _Chips(split, windows, Features(objects, shapely.STRtree(objects.geometries_N), features.area_N[near_N], {}))
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Makes the scenes and questions of some chips; knows no other chip, so it can be anywhere."""
+
+    settings: BuildSettings
+    imagery: Imagery
+    labels: tuple[str, ...]
+
+    def __call__(self, chips: _Chips) -> Part:
+        counts: Counter[str] = Counter()
+        scenes: list[Scene] = []
+        questions: list[Question] = []
+        for window in chips.windows:
+            for scene, asked in self._of_window(chips, window, counts):
+                scenes.append(scene)
+                questions.extend(asked)
+                counts.update({f"{chips.split}: scenes": 1, f"{chips.split}: objects": len(scene.objects)})
+                counts.update(f"{chips.split}: {q.task} questions" for q in asked)
+        return Part.of(scenes, questions, counts)
+
+    def _of_window(self, chips: _Chips, window: Window, counts: Counter[str]) -> Iterator[tuple[Scene, list[Question]]]:
+        # of the place alone: neither order nor number of chips changes what is asked there
+        rng = np.random.default_rng([self.settings.seed, window.x, window.y])
+        cut = self._cut(chips, window, rng, counts)
+        if cut is not None:
+            turns = self.settings.orientations if chips.split == "train" else 1
             for turn in _orientations(turns, rng):
-                scene, questions = self._scene(split, window, cut, turn, rng)
-                asked.extend(questions)
-                self.counts.update({f"{split}: scenes": 1, f"{split}: objects": len(scene.objects)})
-                self.counts.update(f"{split}: {q.task} questions" for q in questions)
-                yield scene
+                yield self._scene(chips.split, window, cut, turn, rng)
 
-    def _cut(self, split: str, window: Window, rng: np.random.Generator):
+    def _cut(self, chips: _Chips, window: Window, rng: np.random.Generator, counts: Counter[str]):
         size = (self.settings.chip_px, self.settings.chip_px)
-        found = chip_objects(self.features, window, size, self.settings.targets)
+        found = chip_objects(chips.features, window, size, self.settings.targets)
         if not len(found.targets) and rng.random() >= self.settings.keep_empty:
-            self.counts[f"{split}: chips dropped, nothing to ask about"] += 1
+            counts[f"{chips.split}: chips dropped, nothing to ask about"] += 1
             return None
         pixels = self.imagery.read(window, size)
         if pixels.valid_HW.mean() < self.settings.min_valid:
-            self.counts[f"{split}: chips dropped, too little imagery"] += 1
+            counts[f"{chips.split}: chips dropped, too little imagery"] += 1
             return None
         for rule, count in found.drops.items():
-            self.counts[f"{split}: objects dropped, {rule}"] += count
+            counts[f"{chips.split}: objects dropped, {rule}"] += count
         return pixels.image_HW3, found
 
     def _scene(self, split: str, window: Window, cut, turn: tuple[int, bool], rng: np.random.Generator):
@@ -170,24 +241,25 @@ class _Builder:
         asking = Asking(labels, tuple(phrased), ask.absent, ask.per_task)
         return scene, [q for task in ask.tasks for q in TASKS[task].questions(scene, asking, rng)]
 
-    def manifest(self) -> dict[str, Any]:
-        """What the manifest holds besides files; the overlap proof is computed here, on the windows used."""
-        plan = self.plan
-        if windows_overlap(plan.train, plan.test):
-            raise ConfigError("training and test chips share ground; this is a bug, please report the recipe")
-        return {
-            "labels": list(self.labels),
-            "recipe": to_plain(self.settings),
-            "grid": _grid_summary(self.imagery.grid),
-            "chip_source_px": list(self.chip),
-            "test_blocks_px": [list(b.box) for b in plan.test_blocks],
-            "train_test_overlap_px": 0,
-            "unused_chips": plan.unused,
-            "features": dict(self.features.counts),
-            "counts": dict(sorted(self.counts.items())),
-            "stretch": self.imagery.stretch,
-            "versions": versions(),
-        }
+
+def _manifest(work: _Work, features: Features, plan: ChipPlan, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What the manifest holds besides files; the overlap proof is computed here, on the windows used."""
+    settings, imagery = work.settings, work.imagery
+    if windows_overlap(plan.train, plan.test):
+        raise ConfigError("training and test chips share ground; this is a bug, please report the recipe")
+    return {
+        "labels": list(work.labels),
+        "recipe": to_plain(settings),
+        "grid": _grid_summary(imagery.grid),
+        "chip_source_px": list(chip_window_px(imagery.grid, settings.chip_px, settings.gsd_m)),
+        "test_blocks_px": [list(b.box) for b in plan.test_blocks],
+        "train_test_overlap_px": 0,
+        "unused_chips": plan.unused,
+        "features": dict(features.counts),
+        "counts": dict(sorted(counts.items())),
+        "stretch": imagery.stretch,
+        "versions": versions(),
+    }
 
 
 def _orientations(count: int, rng: np.random.Generator) -> list[tuple[int, bool]]:

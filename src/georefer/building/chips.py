@@ -7,15 +7,19 @@ unused otherwise. So no ground pixel is in both splits, whatever the stride of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from georefer.errors import ConfigError
 from georefer.geometry import GeoGrid, Window
 from georefer.geometry.window import starts
+
+_CHUNK = 2**14
+"""Boxes compared at a time, which bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,41 @@ class SplitSettings:
     """Ground between any training chip and any held-out block, metres."""
 
 
+@dataclass(frozen=True, eq=False)
+class Windows(Sequence[Window]):
+    """Many windows in 16 bytes each: a country has millions. `x_y_width_height_N4` is int32."""
+
+    x_y_width_height_N4: np.ndarray
+
+    @classmethod
+    def of(cls, windows: Iterable[Window]) -> Windows:
+        rows = [(w.x, w.y, w.width, w.height) for w in windows]
+        return cls(np.array(rows, dtype=np.int32).reshape(-1, 4))
+
+    @property
+    def boxes_N4(self) -> np.ndarray:
+        """(x1, y1, x2, y2) outer edges, int64."""
+        start_N2 = self.x_y_width_height_N4[:, :2].astype(np.int64)
+        return np.hstack([start_N2, start_N2 + self.x_y_width_height_N4[:, 2:]])
+
+    def __len__(self) -> int:
+        return len(self.x_y_width_height_N4)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice | np.ndarray):
+            return Windows(self.x_y_width_height_N4[index])
+        return Window(*self.x_y_width_height_N4[index].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Windows) and np.array_equal(self.x_y_width_height_N4, other.x_y_width_height_N4)
+
+
 @dataclass(frozen=True)
 class ChipPlan:
     """Windows of the source raster for each split, and how many candidates were left out between them."""
 
-    train: tuple[Window, ...]
-    test: tuple[Window, ...]
+    train: Windows
+    test: Windows
     unused: int
     test_blocks: tuple[Window, ...]
 
@@ -65,15 +98,16 @@ def plan_chips(grid: GeoGrid, chip: tuple[int, int], split: SplitSettings, strid
         )
     blocks = _blocks(grid, block)
     held_out = _choose_blocks(blocks, split.test, seed)
-    test = [w for b in held_out for w in _tile_inside(b, chip)]
+    test = Windows.of(w for b in held_out for w in _tile_inside(b, chip))
     candidates = _grid_windows(grid, chip, stride)
-    train = [w for w in candidates if not any(_near(w, b, buffer) for b in held_out)]
-    return ChipPlan(tuple(train), tuple(test), len(candidates) - len(train), tuple(held_out))
+    train = candidates[~_meets_any(candidates.boxes_N4, Windows.of(held_out).boxes_N4, buffer)]
+    return ChipPlan(train, test, len(candidates) - len(train), tuple(held_out))
 
 
-def windows_overlap(a: Sequence[Window], b: Sequence[Window]) -> bool:
+def windows_overlap(a: Iterable[Window], b: Iterable[Window]) -> bool:
     """Whether any pixel lies in a window of both lists."""
-    return any(_near(x, y, (0, 0)) for x in a for y in b)
+    a_N4, b_N4 = (w.boxes_N4 if isinstance(w, Windows) else Windows.of(w).boxes_N4 for w in (a, b))
+    return bool(_meets_any(a_N4, b_N4, (0, 0)).any())
 
 
 def _metres_to_px(grid: GeoGrid, length_m: float) -> tuple[int, int]:
@@ -110,7 +144,7 @@ def _tile_inside(block: Window, chip: tuple[int, int]) -> list[Window]:
     return [Window(block.x + i * chip[0], block.y + j * chip[1], *chip) for j in range(rows) for i in range(columns)]
 
 
-def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> list[Window]:
+def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> Windows:
     if grid.width < chip[0] or grid.height < chip[1]:
         raise ConfigError(
             f"the imagery of {grid.width}x{grid.height} pixels is smaller than one chip of {chip[0]}x{chip[1]}; "
@@ -118,11 +152,36 @@ def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> list[W
         )
     overlap = [min(side - 1, max(0, side - round(side * stride))) for side in chip]
     xs, ys = starts(grid.width, chip[0], overlap[0]), starts(grid.height, chip[1], overlap[1])
-    return [Window(x, y, *chip) for y in ys for x in xs]
+    rows_N4 = np.empty((len(xs) * len(ys), 4), dtype=np.int32)
+    rows_N4[:, 0], rows_N4[:, 1], rows_N4[:, 2:] = np.tile(xs, len(ys)), np.repeat(ys, len(xs)), chip
+    return Windows(rows_N4)
 
 
-def _near(a: Window, b: Window, distance: tuple[int, int]) -> bool:
-    ax1, ay1, ax2, ay2 = a.box
-    bx1, by1, bx2, by2 = b.box
-    dx, dy = distance
-    return ax1 < bx2 + dx and bx1 < ax2 + dx and ay1 < by2 + dy and by1 < ay2 + dy
+def _meets_any(a_N4: np.ndarray, b_M4: np.ndarray, distance: tuple[int, int]) -> np.ndarray:
+    """For each box of a, whether any box of b, grown by `distance` on every side, shares ground with it (N,)."""
+    meets_N = np.zeros(len(a_N4), dtype=bool)
+    if not len(a_N4) or not len(b_M4):
+        return meets_N
+    grown_M4 = b_M4 + np.array([-1, -1, 1, 1]) * np.array([*distance, *distance])
+    # cells at least as large as any box: a box lies in at most four, and only boxes of one cell can meet
+    cell_2 = np.maximum((a_N4[:, 2:] - a_N4[:, :2]).max(axis=0), (grown_M4[:, 2:] - grown_M4[:, :2]).max(axis=0))
+    keys_K, box_K = _cells(grown_M4, cell_2)
+    for start in range(0, len(a_N4), _CHUNK):
+        some_C4 = a_N4[start : start + _CHUNK]
+        wanted_W, asker_W = _cells(some_C4, cell_2)
+        first_W = np.searchsorted(keys_K, wanted_W)
+        count_W = np.searchsorted(keys_K, wanted_W, side="right") - first_W
+        asker_P = np.repeat(asker_W, count_W)
+        offset_P = np.arange(len(asker_P)) - np.repeat(np.cumsum(count_W) - count_W, count_W)
+        one_P4, two_P4 = some_C4[asker_P], grown_M4[box_K[np.repeat(first_W, count_W) + offset_P]]
+        shares_P = ((one_P4[:, :2] < two_P4[:, 2:]) & (two_P4[:, :2] < one_P4[:, 2:])).all(axis=1)
+        meets_N[start + asker_P[shares_P]] = True
+    return meets_N
+
+
+def _cells(boxes_N4: np.ndarray, cell_2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of the grid cells of the boxes' corners in order, and the box that each belongs to."""
+    corners = [(boxes_N4[:, i] // cell_2[0] + 1) * 2**32 + boxes_N4[:, j] // cell_2[1] for i in (0, 2) for j in (1, 3)]
+    keys_K, box_K = np.concatenate(corners), np.tile(np.arange(len(boxes_N4)), 4)
+    order_K = np.argsort(keys_K, kind="stable")
+    return keys_K[order_K], box_K[order_K]

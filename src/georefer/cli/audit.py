@@ -2,6 +2,7 @@
 
 georefer audit data/train data/test                     two datasets that georefer built, or folders of images
 georefer audit data/mine FIT=images/fit --json leaks.json --fail-on-leak
+georefer audit data/mine --labels                       look at objects, questions and answers instead of images
 """
 
 from __future__ import annotations
@@ -21,12 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare by this only; may be repeated (default: all four)",
     )  # fmt: skip
     parser.add_argument("--as-is", action="store_true", help="do not look for turned and mirrored pictures (8x faster)")
+    parser.add_argument(
+        "--labels", action="store_true",
+        help="of georefer datasets: tiny, huge, misplaced and duplicate objects, contradictions, answers that do not "
+        "score full or are too long, balance of classes",
+    )  # fmt: skip
+    parser.add_argument("--dialect", default="georefer", help="with --labels: how answers are written")
+    parser.add_argument("--budget", type=int, default=1024, help="with --labels: tokens an answer may have")
     parser.add_argument("--json", type=Path, help="file to write everything to")
     parser.add_argument("--list", type=int, default=10, dest="listed", help="how many pairs to print (default 10)")
-    parser.add_argument("--fail-on-leak", action="store_true", help="exit with code 1 where an image is found twice")
+    parser.add_argument(
+        "--fail-on-leak", action="store_true",
+        help="exit with code 1 where an image is found twice (with --labels: where a label is wrong)",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.labels:
+        return _labels(options)
     from georefer.evaluation.audit import REASONS, audit, audit_table
     from georefer.evaluation.image_sets import read_sets
     from georefer.runlog import say, write_json
@@ -41,6 +54,27 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.json, found.to_json())
         print(f"wrote {options.json}")
     return 1 if options.fail_on_leak and found.leaks else 0
+
+
+def _labels(options: argparse.Namespace) -> int:
+    from georefer.errors import InputError
+    from georefer.evaluation.label_audit import LabelSettings, audit_labels, label_table
+    from georefer.runlog import say, write_json
+    from georefer.scenes import open_dataset
+
+    try:
+        settings = LabelSettings(dialect=options.dialect, budget=options.budget)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    found = {}
+    for name, path in _named(options.datasets):
+        say(f"reading {path}")
+        found[name] = audit_labels(open_dataset(path), settings, options.split or ())
+        print(label_table(found[name], max(0, options.listed)))
+    if options.json:
+        write_json(options.json, {name: one.to_json() for name, one in found.items()})
+        print(f"wrote {options.json}")
+    return 1 if options.fail_on_leak and any(one.errors for one in found.values()) else 0
 
 
 def _named(datasets: list[str]) -> list[tuple[str, Path]]:

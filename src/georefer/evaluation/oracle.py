@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from georefer.dialects import DIALECTS
-from georefer.geometry import Objects
+from georefer.geometry import Frame, Objects
 from georefer.models.base import Ask
 from georefer.models.fake import Truth
 from georefer.scenes import Dataset, Question
 from georefer.tasks import TASKS, truth
+from georefer.tasks.graph import SceneGraph
 
 
 def truth_from(dataset: Dataset, split: str) -> Truth:
@@ -18,8 +19,12 @@ def truth_from(dataset: Dataset, split: str) -> Truth:
     known: dict[str, Objects | str] = {}
     for scene in dataset.scenes(split):
         for question in by_scene.get(scene.id, ()):
-            form = TASKS[question.task].form
-            if question.answer_text is None and form is not None:
+            task = TASKS[question.task]
+            form = task.form
+            if isinstance(task, SceneGraph):
+                frame = Frame.resize(scene.size, scene.size)
+                known[question.id] = task.answer(question, scene, DIALECTS["georefer"], frame)
+            elif question.answer_text is None and form is not None:
                 gold = form.of(truth(question, scene), DIALECTS["georefer"])
                 # only answers about several classes say them
                 known[question.id] = gold if "labels" in question.params else gold.relabelled("")

@@ -15,9 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,14 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from georefer.errors import DatasetError
+from georefer.errors import ConfigError, DatasetError
 from georefer.geometry import GeoGrid, Objects
 from georefer.runlog import swap_folder
+from georefer.scenes.journal import JOURNAL, TABLES, Journal, TableWriter
 from georefer.scenes.schema import Question, Scene, SceneRelation
 
 FORMAT = 1
 """Version of the layout above; a folder of another version is refused."""
-
-ROWS_PER_FILE = 2_000
 
 _OBJECT = pa.struct(
     {
@@ -135,59 +136,128 @@ def open_dataset(folder: Path | str) -> Dataset:
     return Dataset(folder, manifest)
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some scenes of a split with the questions about them, as they are stored; and counts for the manifest."""
+
+    scenes: pa.Table
+    questions: pa.Table
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene], questions: Sequence[Question], counts: Mapping[str, int]) -> Part:
+        return cls(_to_table(scenes, SCENE_SCHEMA), _to_table(questions, QUESTION_SCHEMA), counts)
+
+
 class DatasetWriter:
     """Writes a dataset beside its final place and moves it there when everything is on disk.
 
-    Use as a context manager; an exception inside leaves the final place untouched.
+    Use as a context manager; an exception inside leaves the final place untouched. With `resume`, a text that
+    stands for everything that decides the content, what is on disk survives a kill, an interrupt and errors that
+    are not the recipe's: a later writer with the same text goes on there. Give every part of `parts_done` again
+    from that number on, in the same order; the dataset ends with the same bytes.
     """
 
-    def __init__(self, folder: Path | str, *, replace: bool = False):
+    def __init__(self, folder: Path | str, *, replace: bool = False, resume: str | None = None):
         self.folder = Path(folder)
         self.partial = self.folder.with_name(self.folder.name + ".partial")
         self.replace = replace
-        self._files: dict[str, dict[str, Any]] = {}
-        self._splits: dict[str, dict[str, int]] = {}
+        self.counts: Counter[str] = Counter()
+        """Sum of the counts of all parts so far."""
+        self._resume = resume
+        self._journal = Journal(self.partial / JOURNAL)
+        self._tables: dict[str, TableWriter] = {}
+        self._parts: Counter[str] = Counter()
 
     def __enter__(self) -> DatasetWriter:
         if self.folder.exists() and not self.replace:
             raise DatasetError(f"{self.folder} exists already; choose another folder or say --overwrite")
         if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "manifest.json").is_file():
             raise DatasetError(f"{self.folder} exists and is no dataset, so it is not replaced; choose another folder")
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
+        if not self._journal.reopen(self._resume):
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self.partial.mkdir(parents=True)
+            self._journal.start(self._resume)
         return self
 
     def __exit__(self, kind, *_: object) -> None:
-        if kind is not None:
+        if kind is None:
+            return
+        for table in self._tables.values():
+            table.drop()
+        is_recipe = issubclass(kind, ConfigError | DatasetError)
+        if self._resume is None or is_recipe or not self._journal.files:
             shutil.rmtree(self.partial, ignore_errors=True)
 
     def write(self, split: str, scenes: Iterable[Scene], questions: Iterable[Question]) -> None:
         """One split, streamed: `scenes` may be a generator; it is used up before `questions`."""
-        counts = {
-            "scenes": self._table(f"scenes/{split}", map(_scene_to_row, scenes), SCENE_SCHEMA),
-            "questions": self._table(f"questions/{split}", map(_question_to_row, questions), QUESTION_SCHEMA),
-        }
-        self._splits[split] = counts
+        for some in _batches(scenes):
+            self._table("scenes", split).add(_to_table(some, SCENE_SCHEMA))
+        for few in _batches(questions):
+            self._table("questions", split).add(_to_table(few, QUESTION_SCHEMA))
+        self.close(split)
+
+    def parts_done(self, split: str) -> int:
+        """How many parts of a split an earlier writer has left on disk; their counts are in `counts` then."""
+        done = self._journal.whole_parts(split)
+        for kind in TABLES:
+            rows = self._journal.rows(kind, split)
+            self._tables[f"{kind}/{split}"] = self._new_table(kind, split, rows - sum(p[kind] for p in done))
+        for part in done:
+            self.counts.update(part["counts"])
+        self._parts[split] = len(done)
+        return len(done)
+
+    def append(self, split: str, part: Part) -> None:
+        """The next part of a split; its files are written as they fill."""
+        self._table("scenes", split).add(part.scenes)
+        self._table("questions", split).add(part.questions)
+        self.counts.update(part.counts)
+        sizes = {"scenes": part.scenes.num_rows, "questions": part.questions.num_rows}
+        self._journal.add_part(split, self._parts[split], sizes, part.counts)
+        self._parts[split] += 1
+
+    def close(self, split: str) -> None:
+        """Ends a split: what is left is written."""
+        for kind in TABLES:
+            self._table(kind, split).close()
 
     def finish(self, card: str, **manifest: Any) -> Dataset:
         """Writes the card, then the manifest, then moves the folder to its final place."""
         (self.partial / "README.md").write_text(card, encoding="utf-8")
-        content = {"format": FORMAT, "splits": self._splits, **manifest, "files": self._files}
+        splits: dict[str, dict[str, int]] = {}
+        for name, table in self._tables.items():
+            splits.setdefault(name.split("/")[1], {})[name.split("/")[0]] = table.rows
+        names = [
+            n for s in splits for kind in TABLES for n in sorted(self._journal.files) if n.startswith(f"{kind}/{s}-")
+        ]
+        files = {name: self._journal.files[name] for name in names}
+        content = {"format": FORMAT, "splits": splits, **manifest, "files": files}
         (self.partial / "manifest.json").write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
+        self._journal.path.unlink()
         swap_folder(self.partial, self.folder)
         return open_dataset(self.folder)
 
-    def _table(self, stem: str, rows: Iterator[dict[str, Any]], schema: pa.Schema) -> int:
-        total = 0
-        for number, chunk in enumerate(_chunks(rows, ROWS_PER_FILE)):
-            name = f"{stem}-{number:05d}.parquet"
-            path = self.partial / name
-            path.parent.mkdir(exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(chunk, _marked(schema)), path, row_group_size=64)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            self._files[name] = {"rows": len(chunk), "bytes": path.stat().st_size, "sha256": digest}
-            total += len(chunk)
-        return total
+    def _table(self, kind: str, split: str) -> TableWriter:
+        name = f"{kind}/{split}"
+        if name not in self._tables:
+            self._tables[name] = self._new_table(kind, split, 0)
+        return self._tables[name]
+
+    def _new_table(self, kind: str, split: str, skip: int) -> TableWriter:
+        schema = _marked(SCENE_SCHEMA if kind == "scenes" else QUESTION_SCHEMA)
+        return TableWriter(self.partial, f"{kind}/{split}", schema, self._journal, skip)
+
+
+def _batches(things: Iterable[Any], size: int = 64) -> Iterator[list[Any]]:
+    iterator = iter(things)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _to_table(things: Sequence[Any], schema: pa.Schema) -> pa.Table:
+    to_row = _scene_to_row if schema is SCENE_SCHEMA else _question_to_row
+    return pa.Table.from_pylist([to_row(thing) for thing in things], _marked(schema))
 
 
 def _marked(schema: pa.Schema) -> pa.Schema:
@@ -209,17 +279,6 @@ def _feature(kind: pa.DataType) -> Any:
     return {"dtype": names.get(kind, str(kind)), "_type": "Value"}
 
 
-def _chunks(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    chunk: list[dict[str, Any]] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    # an empty split still gets its (empty) file, so that readers find it
-    yield chunk
-
-
 def _parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
@@ -232,6 +291,7 @@ def _parquet(path: Path) -> pq.ParquetFile:
 
 def _scene_to_row(scene: Scene) -> dict[str, Any]:
     grid, objects = scene.grid, scene.objects
+    shapes_N = shapely.to_wkb(objects.geometries_N)
     return {
         "id": scene.id,
         "image": {"bytes": scene.image, "path": f"{scene.id}.png"},
@@ -247,12 +307,12 @@ def _scene_to_row(scene: Scene) -> dict[str, Any]:
                 "id": o.id,
                 "label": o.label,
                 "kind": o.kind,
-                "geometry": shapely.to_wkb(o.geometry),
-                "bbox": list(shapely.bounds(o.geometry)),
+                "geometry": shape,
+                "bbox": bounds,
                 "score": o.score,
                 "attributes": json.dumps(o.attributes, sort_keys=True),
             }
-            for o in objects
+            for o, shape, bounds in zip(objects, shapes_N, objects.hbb_N4.tolist(), strict=True)
         ],
         "provenance": json.dumps(scene.provenance, sort_keys=True),
         "relations": [

@@ -16,11 +16,18 @@ from georefer.scoring import Ratio, Row
 
 @dataclass(frozen=True)
 class Expression:
-    """A phrase that fits exactly one object of a scene, and by what it does so (attribute, position, ...)."""
+    """A phrase that fits exactly one object of a scene, and by what it does so (attribute, position, ...).
+
+    `level` is the number of its facts, the class among them, and `distractors` how many other visible objects may be
+    called by its class; `facts` are (kind, words ...) each, the class first. Phrases from elsewhere have none.
+    """
 
     object_id: str
     text: str
     by: str
+    level: int = 0
+    distractors: int = 0
+    facts: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

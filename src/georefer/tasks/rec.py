@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from georefer.dialects import Dialect, Reading
 from georefer.geometry import Frame, Object, shape_iou
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
-from georefer.tasks.base import BOX, Asking, Form, truth, worded
+from georefer.tasks.base import BOX, Asking, Expression, Form, truth, worded
 
 
 class REC:
@@ -41,7 +42,7 @@ class REC:
                 f"{scene.id}/{self.name}/{number}",
                 scene.id,
                 self.name,
-                {"expression": expression.text, "by": expression.by},
+                _params(expression),
                 (expression.object_id,),
             )
             for number, expression in enumerate(chosen)
@@ -64,6 +65,13 @@ class REC:
             "hit": float(iou >= 0.5), "iou": iou, "inter": inter, "union": area + gold_area - inter,
             "readable": float(reading.readable), "asked": 1.0,
         }  # fmt: skip
+
+
+def _params(expression: Expression) -> dict[str, Any]:
+    params: dict[str, Any] = {"expression": expression.text, "by": expression.by}
+    if expression.level:
+        params |= {"level": expression.level, "distractors": expression.distractors}
+    return params
 
 
 def _area(thing: Object, form: Form) -> float:

@@ -157,3 +157,11 @@ def test_round_trip(tmp_path_factory, variant, rows):
     for before, after in zip(objects.geometries_N, again.geometries_N, strict=True):
         # six decimals of 200 px, and corners that need not be a rectangle's to the last digit
         np.testing.assert_allclose(shapely.get_coordinates(after), shapely.get_coordinates(before), atol=5e-4)
+
+
+@pytest.mark.parametrize("label", ["a\u2028b", "x\x85y", "ship \U0001f6a2", 'q"\\n', "yes", "1e3", "- a: b"])
+def test_labels_that_yaml_would_misread_come_back(tmp_path, label):
+    image = LabelledImage("P1.png", 120, 80, Objects.from_hbb([[1, 2, 30, 40]], [label]))
+    yolo.write([image], tmp_path, variant="yolo")
+    (read,) = yolo.read(tmp_path, variant="yolo", sizes={"P1.png": (120, 80)}).images
+    assert list(read.objects.labels_N) == [label]

@@ -23,6 +23,7 @@ corners may just as well be an outline: so the caller names the variant, and not
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -140,12 +141,19 @@ def write(
                 values = (xy_N2 if variant == "yolo" else xy_N2 / (image.width, image.height)).ravel()
                 lines.append(f"{index[one.label]} {' '.join(plain(v, decimals) for v in values)}{score}\n")
         write_text(file, "".join(lines))
-    # a JSON text is YAML too, and quotes whatever YAML would misread
-    listed = "".join(
-        f"  {number}: {json.dumps(label, ensure_ascii=False)}\n" for number, label in sorted(classes.items())
-    )
+    listed = "".join(f"  {number}: {_quoted(label)}\n" for number, label in sorted(classes.items()))
     write_text(path / "data.yaml", f"nc: {len(classes)}\nnames:\n{listed}" if classes else "nc: 0\nnames: []\n")
     return account
+
+
+def _quoted(label: str) -> str:
+    """A label as JSON, which is YAML too and quotes whatever YAML would misread.
+
+    YAML alone takes U+0085, U+2028 and U+2029 for line breaks; other characters beyond ASCII stay, since JSON's
+    escapes halve those beyond the basic plane.
+    """
+    text = json.dumps(label, ensure_ascii=False)
+    return re.sub("[\x85\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def class_names(names: Names) -> dict[int, str]:

@@ -1,0 +1,365 @@
+"""What is surely true of one object of a chip, and of which other visible objects it may be true as well."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import shapely
+
+from georefer.building.phrases import wording
+from georefer.geometry import Objects
+from georefer.scenes import SceneRelation
+
+POSITION_MARGIN = 0.06
+"""A superlative of position needs this much of the chip side before the next object."""
+
+PART_MARGIN = 0.05
+"""A centre this near to the border of a part of the image, in chip sides, is neither in nor out."""
+
+SIZE_MARGIN = 1.3
+"""The largest object must have this many times the area of the next one."""
+
+AREA_MARGIN = 1.5
+"""An area is said where every rival's differs from it by this factor."""
+
+NEIGHBOUR_MARGIN = 1.5
+"""The neighbour meant must be this many times nearer than the next one of its kind, ..."""
+
+NEIGHBOUR_STEP_PX = 4
+"""... and by so many pixels; ..."""
+
+NEIGHBOUR_REACH = 0.15
+"""... and no farther than this much of the chip's longer side."""
+
+NUMBER_MARGIN = 1.25
+"""Numbers given as attributes are told apart by this factor."""
+
+SLIP_LETTERS, SLIP_SHARE = 6, 0.85
+"""Values of so many letters and more, so much of which is the same, may be one value that was misspelt."""
+
+MOST_ANCHORS = 4
+"""Of neighbours, the nearest few, and of relations the first few, are put into words."""
+
+PARTS: Mapping[str, tuple[float, float, float, float]] = {
+    "left half": (0, 0, 1 / 2, 1),
+    "right half": (1 / 2, 0, 1, 1),
+    "top half": (0, 0, 1, 1 / 2),
+    "bottom half": (0, 1 / 2, 1, 1),
+    "top left quarter": (0, 0, 1 / 2, 1 / 2),
+    "top right quarter": (1 / 2, 0, 1, 1 / 2),
+    "bottom left quarter": (0, 1 / 2, 1 / 2, 1),
+    "bottom right quarter": (1 / 2, 1 / 2, 1, 1),
+    "middle": (1 / 3, 1 / 3, 2 / 3, 2 / 3),
+}
+"""Parts of an image as (x1, y1, x2, y2) in its sides; the middle is the middle third both ways."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that is surely true of the object meant.
+
+    `said` is (kind, words ...) as it goes into the expression; `text` its words, or for an attribute its template.
+    Facts that share a slot exclude each other in a phrase. Bit j of `rivals` is set where it may be true of object j,
+    or where j is not surely behind by what is compared; the bit of the object itself is always set.
+    """
+
+    said: tuple[str, ...]
+    text: str
+    slots: frozenset[str]
+    rivals: int
+
+    @property
+    def kind(self) -> str:
+        return self.said[0]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """All that is visible on a chip: the `targets` first, then the others.
+
+    `narrower` maps a label to labels of kinds of it; `templates` say attributes; `unsure` are relations, as (subject
+    id, predicate, object id), that may hold. Relations among the targets are taken to be all there are.
+    """
+
+    objects: Objects
+    targets: int
+    size: tuple[int, int]
+    templates: Mapping[str, str]
+    gsd_m: float | None
+    narrower: Mapping[str, Collection[str]]
+    relations: tuple[SceneRelation, ...]
+    unsure: frozenset[tuple[str, str, str]]
+    predicates: Mapping[str, str]
+    landmark_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    @cached_property
+    def box_N4(self) -> np.ndarray:
+        return self.objects.hbb_N4
+
+    @cached_property
+    def centre_N2(self) -> np.ndarray:
+        return (self.box_N4[:, :2] + self.box_N4[:, 2:]) / 2
+
+    @cached_property
+    def area_N(self) -> np.ndarray:
+        return shapely.area(self.objects.geometries_N)
+
+    @cached_property
+    def is_cut_N(self) -> np.ndarray:
+        """Whether the edge of the chip touches an object, so that its size is unknown."""
+        far = np.array(self.size)
+        return np.any(self.box_N4[:, :2] <= 0, axis=1) | np.any(self.box_N4[:, 2:] >= far, axis=1)
+
+    @cached_property
+    def label_N(self) -> list[str]:
+        return [wording.as_words(label) for label in self.objects.labels_N]
+
+    @cached_property
+    def values_N(self) -> list[dict[str, Any]]:
+        """Attributes that can be said; others, such as truth values, are unknown."""
+        return [
+            {n: v for n in self.templates if _can_be_said(v := attributes.get(n))}
+            for attributes in self.objects.attributes_N
+        ]
+
+    @cached_property
+    def described_N(self) -> list[dict[str, str]]:
+        """Each attribute of each object with the class, as words."""
+        return [
+            {name: wording.filled(self.templates[name], said_value(v), label) for name, v in values.items()}
+            for label, values in zip(self.label_N, self.values_N, strict=True)
+        ]
+
+    @cached_property
+    def bearers(self) -> dict[str, int]:
+        """Filled by `may_be`."""
+        return {}
+
+    @cached_property
+    def anchors(self) -> dict[int, tuple[tuple[str, ...], str] | None]:
+        """Filled by `anchor_of`."""
+        return {}
+
+    def may_be(self, i: int) -> int:
+        """Objects that may be called by the class of object i, as bits."""
+        label = str(self.objects.labels_N[i])
+        if label not in self.bearers:
+            self.bearers[label] = _bits([self._may_bear(label, self.label_N[i], j) for j in range(len(self))])
+        return self.bearers[label]
+
+    def _may_bear(self, label: str, noun: str, j: int) -> bool:
+        other = str(self.objects.labels_N[j])
+        if other in self.narrower.get(label, ()) or label in self.narrower.get(other, ()):
+            return True
+        names = [self.label_N[j], *(text for n, text in self.described_N[j].items() if not self.names_class(n))]
+        return any(wording.may_be_called(noun, name) for name in names)
+
+    def names_class(self, attribute: str) -> bool:
+        return wording.has_label(self.templates[attribute])
+
+    def gaps_N(self, j: int) -> np.ndarray:
+        """Distance of every box to that of object j, pixels; 0 where they touch."""
+        box = self.box_N4[j]
+        away_N2 = np.maximum(self.box_N4[:, :2] - box[2:], box[:2] - self.box_N4[:, 2:])
+        return np.hypot(*np.maximum(away_N2, 0).T)
+
+
+def class_fact(view: View, i: int) -> Fact:
+    return Fact(("class", view.label_N[i]), view.label_N[i], frozenset(), view.may_be(i) | 1 << i)
+
+
+def facts_of(view: View, i: int, kinds: Collection[str]) -> list[Fact]:
+    """All facts of the kinds wanted but the class, in the order in which phrases are listed."""
+    makers = {
+        "attribute": _attributes,
+        "part": _parts,
+        "area": _area,
+        "position": _positions,
+        "size": _sizes,
+        "neighbour": _neighbours,
+        "relation": _relations,
+    }
+    return [fact for kind, make in makers.items() if kind in kinds for fact in make(view, i)]
+
+
+def _attributes(view: View, i: int) -> Iterator[Fact]:
+    for name, value in view.values_N[i].items():
+        text = view.described_N[i][name]
+        # an object whose attribute is unknown may have it; one that another attribute describes in the same words has
+        rival_N = [
+            name not in values or _may_equal(values[name], value) or text in described.values()
+            for values, described in zip(view.values_N, view.described_N, strict=True)
+        ]
+        slots = {f"attribute {name}"}
+        if not view.names_class(name):
+            slots.add("noun")
+            called = view.may_be(i)
+            if any(wording.may_be_called(text, view.label_N[j]) and not called >> j & 1 for j in range(len(view))):
+                continue
+        yield Fact(("attribute", name, said_value(value)), view.templates[name], frozenset(slots), _bits(rival_N))
+
+
+def _parts(view: View, i: int) -> Iterator[Fact]:
+    at_N2 = view.centre_N2 / np.array(view.size)
+    for name, part in PARTS.items():
+        depth_N = _depth(at_N2, part)
+        if depth_N[i] >= PART_MARGIN:
+            yield Fact(
+                ("part", name), f"in the {name} of the image", frozenset({"part"}), _bits(depth_N > -PART_MARGIN)
+            )
+
+
+def _depth(at_N2: np.ndarray, part: tuple[float, float, float, float]) -> np.ndarray:
+    """How far points lie inside a part, in chip sides, from those of its borders that are not the image's."""
+    x1, y1, x2, y2 = part
+    x_N, y_N = at_N2.T
+    sides = [
+        d for d, inner in ((x_N - x1, x1 > 0), (y_N - y1, y1 > 0), (x2 - x_N, x2 < 1), (y2 - y_N, y2 < 1)) if inner
+    ]
+    return np.min(sides, axis=0)
+
+
+def _area(view: View, i: int) -> Iterator[Fact]:
+    if not view.gsd_m or view.is_cut_N[i] or not view.area_N[i]:
+        return
+    area_N = view.area_N * view.gsd_m**2
+    said = float(f"{area_N[i]:.1e}")
+    # of a cut object more may exist than shows
+    rival_N = (area_N < said * AREA_MARGIN) & ((area_N > said / AREA_MARGIN) | view.is_cut_N)
+    rival_N[i] = True
+    number = f"{said:,.0f}" if said >= 10 else f"{said:g}"
+    yield Fact(("area", number, "m²"), f"of about {number} m²", frozenset({"area"}), _bits(rival_N))
+
+
+def _positions(view: View, i: int) -> Iterator[Fact]:
+    for axis, (low, high) in enumerate((("leftmost", "rightmost"), ("topmost", "bottommost"))):
+        margin, at_N = POSITION_MARGIN * view.size[axis], view.centre_N2[:, axis]
+        yield _superlative("position", low, i, at_N < at_N[i] + margin)
+        yield _superlative("position", high, i, at_N > at_N[i] - margin)
+
+
+def _sizes(view: View, i: int) -> Iterator[Fact]:
+    # of a cut object the size is unknown, so it supports no statement about size
+    if not view.is_cut_N[i]:
+        area_N = view.area_N
+        yield _superlative("size", "largest", i, (area_N * SIZE_MARGIN > area_N[i]) | view.is_cut_N)
+        yield _superlative("size", "smallest", i, (area_N < area_N[i] * SIZE_MARGIN) | view.is_cut_N)
+
+
+def _superlative(kind: str, word: str, i: int, rival_N: np.ndarray) -> Fact:
+    slots = {"order", "area"} if kind == "size" else {"order"}
+    return Fact((kind, word), word, frozenset(slots), _bits(rival_N) | 1 << i)
+
+
+def _neighbours(view: View, i: int) -> Iterator[Fact]:
+    """Unique objects of another class, to which i is nearer than what is not a rival."""
+    gap_N = view.gaps_N(i)
+    near = [j for j in np.argsort(gap_N, kind="stable") if gap_N[j] <= NEIGHBOUR_REACH * max(view.size)]
+    anchors = [(j, a) for j in near if not view.may_be(i) >> int(j) & 1 and (a := anchor_of(view, int(j)))]
+    for j, (said, noun) in sorted(anchors[:MOST_ANCHORS], key=lambda pair: pair[0]):
+        rival_N = view.gaps_N(j) < _clearly_farther(gap_N[j])
+        yield Fact(("neighbour", *said), f"next to the {noun}", frozenset({"order"}), _bits(rival_N) | 1 << i)
+
+
+def anchor_of(view: View, j: int) -> tuple[tuple[str, ...], str] | None:
+    """What is said of a landmark and the noun for it, where its class alone or one attribute tells it from all else."""
+    if j not in view.anchors:
+        view.anchors[j] = _anchor(view, j) if view.landmark_N[j] else None
+    return view.anchors[j]
+
+
+def _anchor(view: View, j: int) -> tuple[tuple[str, ...], str] | None:
+    own = class_fact(view, j)
+    if own.rivals == 1 << j:
+        return own.said[1:], own.text
+    for fact in _attributes(view, j):
+        if own.rivals & fact.rivals == 1 << j:
+            return own.said[1:] + fact.said[1:], view.described_N[j][fact.said[1]]
+    return None
+
+
+def _relations(view: View, i: int) -> Iterator[Fact]:
+    ids = view.objects.ids_N
+    found: dict[tuple[str, ...], Fact] = {}
+    index = {id_: j for j, id_ in enumerate(ids[: view.targets])}
+    for relation in view.relations:
+        if len(found) >= MOST_ANCHORS:
+            break
+        j = index.get(relation.object)
+        words = view.predicates.get(relation.predicate, wording.as_words(relation.predicate.replace("-", " ")))
+        if relation.subject != ids[i] or j is None or j == i or not words:
+            continue
+        anchor = anchor_of(view, j)
+        same = bool(view.may_be(j) >> i & 1)
+        said, noun = anchor or ((view.label_N[j],), view.label_N[j])
+        bearers = 1 << j if anchor else view.may_be(j)
+        text = f"{words} the {noun}" if anchor else f"{words} {f'another {noun}' if same else wording.indefinite(noun)}"
+        key = ("relation", relation.predicate, *said)
+        rivals = _related(view, relation.predicate, bearers) | _as_near(view, i, j, bearers)
+        found.setdefault(key, Fact(key, text, frozenset({"relation"}), rivals | 1 << i))
+    yield from found.values()
+
+
+def _related(view: View, predicate: str, bearers: int) -> int:
+    """Objects that may have this relation to one of `bearers`: known for targets alone."""
+    hidden = ((1 << len(view)) - 1) ^ ((1 << view.targets) - 1)
+    if bearers & hidden:
+        return (1 << len(view)) - 1
+    index = {id_: j for j, id_ in enumerate(view.objects.ids_N)}
+    rivals = hidden
+    known = {(r.subject, r.predicate, r.object) for r in view.relations} | view.unsure
+    for subject, name, other in known:
+        if name == predicate and subject in index and other in index and bearers >> index[other] & 1:
+            rivals |= 1 << index[subject]
+    return rivals
+
+
+def _as_near(view: View, i: int, j: int, bearers: int) -> int:
+    """Objects about as near to one of `bearers` as i is to j: a relation may have been missed by little."""
+    limit = _clearly_farther(view.gaps_N(i)[j])
+    near_N = np.zeros(len(view), dtype=bool)
+    for k in (k for k in range(len(view)) if bearers >> k & 1):
+        is_near_N = view.gaps_N(k) < limit
+        is_near_N[k] = False
+        near_N |= is_near_N
+    return _bits(near_N)
+
+
+def _clearly_farther(gap: float) -> float:
+    return max(NEIGHBOUR_MARGIN * gap, gap + NEIGHBOUR_STEP_PX)
+
+
+def _bits(flag_N: Any) -> int:
+    packed = np.packbits(np.asarray(flag_N, dtype=bool), bitorder="little")
+    return int.from_bytes(packed.tobytes(), "little")
+
+
+def said_value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else wording.as_words(str(value))
+
+
+def _can_be_said(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(said_value(value))
+
+
+def _may_equal(a: Any, b: Any) -> bool:
+    if isinstance(a, str) or isinstance(b, str):
+        return _alike(*sorted((said_value(a).casefold(), said_value(b).casefold())))
+    low, high = sorted((abs(a), abs(b)))
+    return a == b or (a * b > 0 and high < NUMBER_MARGIN * low)
+
+
+@lru_cache(4096)
+def _alike(a: str, b: str) -> bool:
+    """Whether two values are one, or long and so alike that one may be a slip of the pen, as "concerte"."""
+    if a == b or min(len(a), len(b)) < SLIP_LETTERS or max(len(a), len(b)) > 100 or abs(len(a) - len(b)) > 2:
+        return a == b
+    return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() >= SLIP_SHARE

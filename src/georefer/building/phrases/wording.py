@@ -1,0 +1,108 @@
+"""The English of referring expressions: labels as words, articles, templates of attributes."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+
+_CONSONANT_SOUND = re.compile(r"eu|once|one(?:\b|-)|u(?:ni(?![nmd])|s[aeu]|ti|biq|ran|fo\b|-|\b)", re.IGNORECASE)
+_SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
+_VOWEL_NUMBER = re.compile(r"(?:8|11(?!\d)|18(?!\d)|11\d{3}(?!\d)|18\d{3}(?!\d))")
+_LETTERS_SAID_AS_VOWELS = frozenset("AEFHILMNORSX")
+_PLURAL_NOUNS = frozenset(
+    {"people", "cattle", "livestock", "housing", "vegetation", "farmland", "grassland", "scrubland"}
+)
+_SINGULAR_IN_S = frozenset({"gas", "bus", "canvas", "atlas", "pancreas", "lens", "series", "headquarters"})
+_HEAD_ENDS = re.compile(r"\s(?:of|under|with|without|in|for|at|on|by|near|to)\s")
+
+
+@lru_cache(4096)
+def as_words(text: str) -> str:
+    """A label or value as it is said: underscores and control characters are spaces, and spaces single."""
+    spaced = "".join(" " if c == "_" or unicodedata.category(c)[0] in "CZ" else c for c in str(text))
+    return " ".join(spaced.split())
+
+
+def article(noun: str) -> str:
+    """ "a" or "an", by the sound with which the noun begins."""
+    first = re.match(r"[^\W_]+(?:-\w*)?", noun.lstrip("\"'([{<- "))
+    word = first.group() if first else noun
+    if word[:1].isdigit():
+        return "an" if _VOWEL_NUMBER.match(word) else "a"
+    letters = re.sub(r"[^A-Za-z].*", "", word)
+    if len(letters) > 1 and letters.isupper() and (len(letters) <= 3 or not set(letters) & set("AEIOUY")):
+        return "an" if letters[0] in _LETTERS_SAID_AS_VOWELS else "a"
+    if _SILENT_H.match(word):
+        return "an"
+    plain = unicodedata.normalize("NFD", word[:1]).lower()
+    return "an" if plain[:1] in tuple("aeiou") and not _CONSONANT_SOUND.match(word) else "a"
+
+
+def indefinite(noun: str) -> str:
+    """A noun with its article, or "some" where it is plural."""
+    return f"{'some' if is_plural(noun) else article(noun)} {noun}"
+
+
+def is_plural(noun: str) -> bool:
+    """Whether a noun phrase is plural or cannot be counted, by its head word."""
+    head = head_words(noun)[-1:] or [""]
+    word = head[0].lower()
+    if word in _PLURAL_NOUNS:
+        return True
+    return len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in _SINGULAR_IN_S
+
+
+def head_words(noun: str) -> list[str]:
+    """The words of a noun phrase up to its first preposition: "building under construction" is a building."""
+    return _HEAD_ENDS.split(noun, maxsplit=1)[0].split()
+
+
+@lru_cache(4096)
+def keys(noun: str) -> tuple[tuple[str, ...], ...]:
+    """Under which words a noun is compared: whole, and up to its head; in lower case, plural and hyphen left out."""
+    return tuple({_key(noun.split()), _key(head_words(noun))})
+
+
+def _key(words: Sequence[str]) -> tuple[str, ...]:
+    parts = " ".join(words).casefold().replace("-", " ").split()
+    return tuple(p[:-1] if len(p) > 3 and p.endswith("s") and not p.endswith("ss") else p for p in parts)
+
+
+def may_be_called(noun: str, name: str) -> bool:
+    """Whether somebody may call `noun` what is named `name`: a storage tank is also a tank."""
+    wanted = _key(noun.split())
+    return any(key[-len(wanted) :] == wanted for key in keys(name))
+
+
+@lru_cache(256)
+def template_parts(template: str) -> tuple[tuple[str, str | None], ...]:
+    """(text, field) of a template of an attribute; ValueError where it holds other fields than value and label."""
+    parts = [(text, field) for text, field, *_ in string.Formatter().parse(template)]
+    plain = [
+        (text, field) for text, field, spec, conversion in string.Formatter().parse(template) if spec or conversion
+    ]
+    if {field for _, field in parts} - {"value", "label", None} or plain:
+        raise ValueError(f"the phrase {template!r} holds other fields than {{value}} and {{label}}; leave only these")
+    if "value" not in {field for _, field in parts}:
+        raise ValueError(f"the phrase {template!r} does not hold {{value}}; say where the attribute's value goes")
+    return tuple(parts)
+
+
+def has_label(template: str) -> bool:
+    return "label" in {field for _, field in template_parts(template)}
+
+
+def filled(template: str, value: str, label: str) -> str:
+    """A template with its fields, and with the article that what follows it needs."""
+    values, said = {"value": value, "label": label}, ""
+    for text, field in template_parts(template):
+        said += text
+        if field is not None:
+            opening = re.search(r"(?:^|(?<=\s))an?\s+$", said)
+            if opening:
+                said = said[: opening.start()] + article(values[field]) + " "
+            said += values[field]
+    return " ".join(said.split())

@@ -1,0 +1,210 @@
+"""Few-shot subsets: nested, counted per class, repeatable, and away from the other splits."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from affine import Affine
+from pyproj import CRS
+from tests.data.small import small_questions, small_scene
+
+from georefer.building.subsets import SubsetSettings, class_of, write_subsets
+from georefer.cli import subset as verb
+from georefer.errors import DatasetError, InputError
+from georefer.geometry import GeoGrid, Objects
+from georefer.imagery.encode import encode_image
+from georefer.scenes import DatasetWriter, Question, Scene, open_dataset
+
+TASKS = ("rec", "detection", "presence")
+
+
+def written(folder, train, test=(), tasks=TASKS):
+    with DatasetWriter(folder) as writer:
+        for split, scenes in (("train", train), ("test", test)):
+            writer.write(split, scenes, [q for scene in scenes for q in small_questions(scene, tasks)])
+        return writer.finish("", labels=["building", "pool", "tank"])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    train = [small_scene(n, split="train") for n in range(30)]
+    return written(tmp_path_factory.mktemp("few") / "data", train, [small_scene(100)])
+
+
+def contents(folder, shots):
+    found = open_dataset(folder / f"shot-{shots:02d}")
+    return {s.id for s in found.scenes("train")}, {q.id: q for q in found.questions("train")}
+
+
+@pytest.mark.parametrize("by", ["object", "image"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_each_subset_lies_within_the_next_and_has_its_number_per_class(dataset, tmp_path, by, seed):
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((5, 1, 10), by, seed=seed))
+    assert json.loads((tmp_path / "out" / "subsets.json").read_text()) == json.loads(json.dumps(manifest))
+    smaller_scenes, smaller_questions = set(), {}
+    for shots in (1, 5, 10):
+        scenes, questions = contents(tmp_path / "out", shots)
+        assert smaller_scenes <= scenes and smaller_questions.keys() <= questions.keys()
+        assert {q.scene_id for q in questions.values()} == scenes
+        described = manifest["subsets"][str(shots)]
+        assert {label: c["picks"] for label, c in described["classes"].items()} == dict.fromkeys(
+            ("building", "pool", "tank"), shots
+        )
+        assert described["questions"] == len(questions) and described["scenes"] == len(scenes)
+        assert described["short"] == {}
+        smaller_scenes, smaller_questions = scenes, questions
+
+
+def test_by_object_every_pick_is_one_object_with_one_question_a_task(dataset, tmp_path):
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((5,), tasks=("rec",)))
+    _, questions = contents(tmp_path / "out", 5)
+    scenes = {s.id: s for s in dataset.scenes("train")}
+    picks = manifest["subsets"]["5"]["picks"]
+    assert len(picks) == len(questions) == 15  # three classes, as in k image-query-truth triples per category
+    for pick in picks:
+        (question,) = (questions[i] for i in pick["questions"])
+        assert question.answer_ids == (pick["object_id"],) and question.task == "rec"
+        (found,) = scenes[pick["scene_id"]].objects.with_ids(question.answer_ids)
+        assert found.label == pick["label"]
+    by_label = {label: [p["scene_id"] for p in picks if p["label"] == label] for label in ("building", "pool", "tank")}
+    assert all(len(set(ids)) == 5 for ids in by_label.values())  # other images before other objects of the same
+
+
+def test_by_image_every_question_about_the_class_is_kept(dataset, tmp_path):
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((2,), "image"))
+    labels = {s.id: dict(zip(s.objects.ids_N, s.objects.labels_N, strict=True)) for s in dataset.scenes("train")}
+    for pick in manifest["subsets"]["2"]["picks"]:
+        expected = {
+            q.id for q in dataset.questions("train")
+            if q.scene_id == pick["scene_id"] and class_of(q, labels[q.scene_id]) == pick["label"]
+        }  # fmt: skip
+        assert set(pick["questions"]) == expected and len(expected) >= 2  # rec and detection, where drawn presence
+
+
+@pytest.mark.parametrize(
+    ("params", "answer_ids", "answer_text", "expected"),
+    [
+        ({"expression": "it"}, ("0",), None, "pool"),  # by its answer
+        ({"label": "pool"}, ("0", "2"), None, "pool"),  # several of one class
+        ({"label": "pool"}, ("0", "1"), None, None),  # of several classes
+        ({"label": "tree"}, (), None, None),  # absent
+        ({"label": "pool"}, (), "yes", "pool"),  # in words
+        ({"label": "tree"}, (), "no", None),  # absent, in words
+        ({"label": ["pool"]}, (), "yes", None),  # no name of a class
+        ({"question": "how many?"}, (), "3", None),
+    ],
+)
+def test_the_class_of_a_question(params, answer_ids, answer_text, expected):
+    question = Question("q", "s", "t", params, answer_ids, answer_text)
+    assert class_of(question, {"0": "pool", "1": "tank", "2": "pool"}) == expected
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(dataset, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        write_subsets(dataset, tmp_path / name, SubsetSettings((1, 5), seed=seed))
+    a, b, c = ({str(p.relative_to(tmp_path / n)): p.read_bytes() for p in (tmp_path / n).rglob("*.*")} for n in "abc")
+    assert a == b and a != c and {p.name for p in tmp_path.iterdir()} == {"a", "b", "c"}
+
+
+def test_more_images_do_not_move_the_picks_of_others(dataset, tmp_path):
+    more = [*dataset.scenes("train"), *(small_scene(n, split="train") for n in range(200, 205))]
+    larger = written(tmp_path / "larger", more)
+    before = write_subsets(dataset, tmp_path / "before", SubsetSettings((10,)))["subsets"]["10"]["picks"]
+    after = write_subsets(larger, tmp_path / "after", SubsetSettings((10,)))["subsets"]["10"]["picks"]
+    old = {s.id for s in dataset.scenes("train")}
+    kept = [p for p in after if p["scene_id"] in old]
+    assert all(pick in before for pick in kept) and len(kept) >= 20
+
+
+def located(number, x, *, split="train", size=160, ids=None):
+    """A scene of half-metre pixels with its left edge at `x` metres."""
+    scene = small_scene(number, (size, 120), split)
+    grid = GeoGrid(CRS("EPSG:32633"), Affine(0.5, 0, 500_000 + x, 0, -0.5, 5_000_000), size, 120)
+    named = [f"{ids or 'o'}-{i}" for i in scene.objects.ids_N]
+    objects = Objects.from_hbb(scene.objects.hbb_N4, list(scene.objects.labels_N), ids=named)
+    return Scene(f"{split}-{number}-{x}", scene.image, objects, grid, split)
+
+
+def test_images_that_other_splits_hold_too_are_never_picked(tmp_path):
+    test = located(50, 0, split="test")
+    same_ground = located(1, 40)  # 80 m wide: half of it is the test's
+    neighbour = located(2, 80)  # shares an edge
+    same_image = Scene("copy", test.image, test.objects, GeoGrid.none(160, 120), "train")
+    same_id = Scene(test.id, small_scene(7).image, small_scene(7).objects, GeoGrid.none(160, 120), "train")
+    dataset = written(tmp_path / "data", [same_ground, neighbour, same_image, same_id], [test])
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((10,), "image"))
+    assert manifest["images_left_out_as_other_splits_hold_them"] == {"ground": 1, "id": 1, "image": 1}
+    assert manifest["images_shared_with_other_splits"] == 0
+    assert {p["scene_id"] for p in manifest["subsets"]["10"]["picks"]} == {neighbour.id}
+    assert manifest["subsets"]["10"]["short"]  # one image is fewer than ten
+
+
+def test_turned_copies_and_overlaps_come_last_and_never_repeat_an_object(tmp_path):
+    # three chips of one place (the same objects), and two of other places
+    scenes = [located(1, x, ids="a") for x in (0, 0.5, 1)] + [located(1, 500, ids="b"), located(1, 900, ids="c")]
+    scenes = [Scene(s.id, encode_image(s.pixels() // 2 + n), s.objects, s.grid, "train") for n, s in enumerate(scenes)]
+    dataset = written(tmp_path / "data", scenes, tasks=("rec",))
+    for seed in range(5):
+        manifest = write_subsets(dataset, tmp_path / f"out{seed}", SubsetSettings((3, 9), seed=seed))
+        for label in manifest["subsets"]["3"]["classes"]:
+            three, nine = (
+                [p for p in manifest["subsets"][k]["picks"] if p["label"] == label] for k in ("3", "9")
+            )  # fmt: skip
+            assert {p["object_id"][0] for p in three} == {"a", "b", "c"}
+            assert len({p["object_id"] for p in nine}) == len(nine)
+
+
+def test_classes_that_cannot_be_picked_are_named_and_balance_is_counted(tmp_path):
+    scenes = [small_scene(n, split="train") for n in range(6)]
+    asked = [q for s in scenes for q in small_questions(s, ("detection",)) if q.params["label"] != "tank"]
+    with DatasetWriter(tmp_path / "data") as writer:
+        writer.write("train", scenes, asked)
+        dataset = writer.finish("")
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((1, 50), "image"))
+    assert manifest["classes_without_a_pick"] == ["tank"]
+    fifty = manifest["subsets"]["50"]
+    counts = [c["questions"] for c in fifty["classes"].values()]
+    assert fifty["balance"]["fewest"] == min(counts) and fifty["balance"]["most"] == max(counts)
+    share = np.array(counts) / sum(counts)
+    assert fifty["balance"]["evenness"] == pytest.approx(-(share * np.log2(share)).sum(), abs=1e-3)  # two classes
+    assert manifest["subsets"]["1"]["balance"]["evenness"] == 1
+
+
+def test_subsets_are_whole_datasets_that_remember_where_they_come_from(dataset, tmp_path):
+    write_subsets(dataset, tmp_path / "out", SubsetSettings((1,)))
+    found = open_dataset(tmp_path / "out" / "shot-01")
+    assert found.manifest["subset"] == {"from": dataset.fingerprint, "shots": 1, "by": "object", "seed": 0}
+    assert found.manifest["labels"] == ["building", "pool", "tank"]
+    originals = {s.id: s for s in dataset.scenes("train")}
+    for scene in found.scenes("train"):
+        assert scene.image == originals[scene.id].image and list(scene.objects.ids_N) == list(
+            originals[scene.id].objects.ids_N
+        )
+    assert dataset.fingerprint in (found.folder / "README.md").read_text()
+
+
+def test_what_cannot_be_done_is_one_sentence(dataset, tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(InputError, match="exists already"):
+        write_subsets(dataset, tmp_path / "there")
+    with pytest.raises(DatasetError, match="can be picked by object"):
+        write_subsets(dataset, tmp_path / "out", SubsetSettings(tasks=("presence",)))
+    with pytest.raises(DatasetError, match="no split 'val'"):
+        write_subsets(dataset, tmp_path / "out", SubsetSettings(split="val"))
+    assert [p.name for p in tmp_path.iterdir()] == ["there"]
+    for wrong in ((), (0,), (5, 5)):
+        with pytest.raises(ValueError, match="shots are"):
+            SubsetSettings(wrong)
+
+
+def test_the_verb_prints_what_was_drawn(dataset, tmp_path, capsys):
+    options = SimpleNamespace(
+        dataset=dataset.folder, out=tmp_path / "out", shots=(1, 2), by="object", task=["rec"], split="train", seed=0
+    )
+    assert verb.run(options) == 0
+    said = capsys.readouterr().out
+    assert "shot-01: 3 questions" in said and "shot-02: 6 questions" in said and f"wrote {tmp_path / 'out'}" in said
+    options.shots = (0,)
+    with pytest.raises(InputError, match="shots are"):
+        verb.run(options)
