@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import geopandas
 import numpy as np
 import pandas
 import pytest
@@ -17,6 +18,7 @@ from tests.data.dialects import BOXED
 
 from georefer.building import build as module
 from georefer.building.build import AskSettings, build
+from georefer.building.relations import RelationSettings
 from georefer.building.targets import LayerSettings, TargetSettings
 from georefer.dialects import DIALECTS
 from georefer.engine import Processes, Ray, Serial
@@ -279,3 +281,34 @@ def test_an_existing_folder_is_not_replaced_unasked(area, dataset, tmp_path):
 def test_unknown_tasks_are_refused(area):
     with pytest.raises(ValueError, match="unknown tasks"):
         small_recipe(area, ask=AskSettings(tasks=("juggling",)))
+
+
+def test_relations_are_found_on_the_whole_area_and_asked_about(area, tmp_path):
+    recipe = replace(
+        small_recipe(area),
+        relations=RelationSettings(adjacent_m=12),
+        ask=AskSettings(tasks=("rec", "relation-detection", "relation-choice")),
+    )
+    built = build(recipe, tmp_path / "dataset")
+    scenes = {s.id: s for split in ("train", "test") for s in built.scenes(split)}
+    related = [s for s in scenes.values() if s.relations]
+    assert related
+    for scene in related:
+        ids = set(scene.objects.ids_N)
+        assert all({r.subject, r.object} <= ids and r.predicate == "adjacent" for r in scene.relations)
+    asked = [q for split in ("train", "test") for q in built.questions(split) if q.task == "relation-detection"]
+    assert asked and all(scenes[q.scene_id].relations for q in asked)
+
+
+def test_what_is_wrong_with_a_layer_stands_in_the_manifest_or_is_refused(area, tmp_path):
+    houses = geopandas.read_file(area / "layers.gpkg", layer="houses")
+    twice = pandas.concat([houses, houses.iloc[:2]])
+    twice.to_file(tmp_path / "layers.gpkg", layer="houses")
+    recipe = small_recipe(area)
+    layers = tuple(replace(one, path=tmp_path / "layers.gpkg") for one in recipe.layers if one.layer == "houses")
+    recipe = replace(recipe, layers=layers)
+    built = build(recipe, tmp_path / "dataset")
+    assert "2" in str(built.manifest["problems"]) and "duplicate" in str(built.manifest["problems"])
+    with pytest.raises(VectorError, match="2"):
+        build(recipe, tmp_path / "strict", strict=True)
+    assert not (tmp_path / "strict").exists()

@@ -18,6 +18,7 @@ import shapely
 from georefer.building.card import dataset_card
 from georefer.building.chips import ChipPlan, SplitSettings, Windows, chip_window_px, plan_chips, windows_overlap
 from georefer.building.phrases import PhraseSettings, expressions
+from georefer.building.relations import RelationIndex, RelationSettings, find_relations
 from georefer.building.targets import Features, LayerSettings, TargetSettings, chip_objects, read_features
 from georefer.config import to_plain
 from georefer.engine import Engine, Serial
@@ -26,7 +27,7 @@ from georefer.geometry import GeoGrid, Objects, Window, turn_image
 from georefer.imagery.encode import encode_image
 from georefer.imagery.raster import Imagery, open_imagery
 from georefer.runlog import progress, versions
-from georefer.scenes import Dataset, DatasetWriter, Question, Scene
+from georefer.scenes import Dataset, DatasetWriter, Question, Scene, SceneRelation
 from georefer.scenes.store import Part
 from georefer.tasks import TASKS, Asking
 
@@ -77,6 +78,8 @@ class BuildSettings:
     split: SplitSettings = field(default_factory=SplitSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
     phrases: PhraseSettings = field(default_factory=PhraseSettings)
+    relations: RelationSettings | None = None
+    """What objects are to each other, found on the whole area before it is cut; left out: no relations."""
     ask: AskSettings = field(default_factory=AskSettings)
     source: Source = field(default_factory=Source)
     seed: int = 0
@@ -91,22 +94,28 @@ class BuildSettings:
 
 
 def build(
-    settings: BuildSettings, out: Path | str, *, overwrite: bool = False, engine: Engine | None = None
+    settings: BuildSettings,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    engine: Engine | None = None,
+    strict: bool = False,
 ) -> Dataset:
     """Cuts chips, keeps the objects that the rules allow, asks, and writes the dataset to `out`.
 
     Deterministic by settings and seed: the same bytes whatever the engine (default: this process) and its number
     of workers, and whether the build was killed in between; the same call goes on from the files that were whole.
     The manifest counts what every rule dropped and holds the proof that no training chip shares ground with a
-    test chip.
+    test chip. With `strict`, VectorError for whatever is wrong with a layer instead of a count.
     """
     with open_imagery(list(settings.imagery), bands=settings.bands) as imagery:
         key = _fingerprint(settings, imagery)
         with DatasetWriter(out, replace=overwrite, resume=key) as writer:
-            features = read_features(settings.layers, imagery.grid)
+            features = read_features(settings.layers, imagery.grid, strict=strict)
             plan = _plan(settings, imagery)
             work = _Work(settings, imagery, _labels(features))
-            _write_scenes(writer, {"train": plan.train, "test": plan.test}, features, work, engine or Serial())
+            windows = {"train": plan.train, "test": plan.test}
+            _write_scenes(writer, windows, features, _relations(settings, imagery, features), work, engine or Serial())
             counts = +writer.counts
             if not counts["test: scenes"] or not counts["train: scenes"]:
                 raise DatasetError(
@@ -115,6 +124,20 @@ def build(
                 )
             manifest = _manifest(work, features, plan, counts)
             return writer.finish(dataset_card(settings.source, counts), **manifest)
+
+
+def _relations(settings: BuildSettings, imagery: Imagery, features: Features) -> RelationIndex:
+    """What the features are to each other on the ground, before any chip cuts them; none where none are asked for."""
+    if settings.relations is None:
+        return RelationIndex(())
+    gsd_m = imagery.grid.gsd_m
+    if gsd_m is None:
+        raise ConfigError(
+            "relations are measured in metres, which imagery without a CRS has not; leave [relations] out"
+        )
+    objects = features.objects
+    metres_N = shapely.transform(objects.geometries_N, lambda xy: xy * gsd_m)
+    return RelationIndex(find_relations(metres_N, objects.labels_N, objects.ids_N, settings.relations))
 
 
 def _plan(settings: BuildSettings, imagery: Imagery) -> ChipPlan:
@@ -135,7 +158,12 @@ def _fingerprint(settings: BuildSettings, imagery: Imagery) -> str:
 
 
 def _write_scenes(
-    writer: DatasetWriter, plan: Mapping[str, Windows], features: Features, work: _Work, engine: Engine
+    writer: DatasetWriter,
+    plan: Mapping[str, Windows],
+    features: Features,
+    relations: RelationIndex,
+    work: _Work,
+    engine: Engine,
 ) -> None:
     """All splits by one set of workers, from the parts on that are not on disk yet."""
     starts = {
@@ -143,7 +171,7 @@ def _write_scenes(
         for split, windows in plan.items()
     }
     chips = (
-        _chips(split, plan[split][start : start + CHIPS_PER_PART], features)
+        _chips(split, plan[split][start : start + CHIPS_PER_PART], features, relations)
         for split in plan
         for start in starts[split]
     )
@@ -162,16 +190,18 @@ class _Chips:
     split: str
     windows: Windows
     features: Features
+    relations: RelationIndex
 
     def __str__(self) -> str:
         first, last = self.windows[0], self.windows[-1]
         return f"{self.split} chips from {first.x},{first.y} to {last.x},{last.y}"
 
 
-def _chips(split: str, windows: Windows, features: Features) -> _Chips:
+def _chips(split: str, windows: Windows, features: Features, relations: RelationIndex) -> _Chips:
     near_N = np.unique(features.tree.query(shapely.box(*windows.boxes_N4.T))[1])
     objects = features.objects[near_N]
-    return _Chips(split, windows, Features(objects, shapely.STRtree(objects.geometries_N), features.area_N[near_N], {}))
+    near = Features(objects, shapely.STRtree(objects.geometries_N), features.area_N[near_N], {})
+    return _Chips(split, windows, near, RelationIndex(relations.tile(objects.ids_N)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,8 +230,11 @@ class _Work:
         cut = self._cut(chips, window, rng, counts)
         if cut is not None:
             turns = self.settings.orientations if chips.split == "train" else 1
+            found = cut[1]
+            shown = dict(zip(found.targets.ids_N, found.visible_N.tolist(), strict=True))
+            relations = chips.relations.tile(found.targets.ids_N, shown)
             for turn in _orientations(turns, rng):
-                yield self._scene(chips.split, window, cut, turn, rng)
+                yield self._scene(chips.split, window, cut, relations, turn, rng)
 
     def _cut(self, chips: _Chips, window: Window, rng: np.random.Generator, counts: Counter[str]):
         size = (self.settings.chip_px, self.settings.chip_px)
@@ -217,7 +250,10 @@ class _Work:
             counts[f"{chips.split}: objects dropped, {rule}"] += count
         return pixels.image_HW3, found
 
-    def _scene(self, split: str, window: Window, cut, turn: tuple[int, bool], rng: np.random.Generator):
+    def _scene(
+        self, split: str, window: Window, cut, relations: tuple[SceneRelation, ...], turn: tuple[int, bool],
+        rng: np.random.Generator,
+    ):  # fmt: skip
         image, found = cut
         side, (quarters, mirror) = self.settings.chip_px, turn
         targets = found.targets.turn(side, side, quarters, mirror)
@@ -232,8 +268,11 @@ class _Work:
             "mirrored": mirror,
         }
         encoded = encode_image(turn_image(image, quarters, mirror))
-        scene = Scene(name, encoded, _simplified(targets), grid, split, provenance)
-        phrased = expressions(targets, others, found.visible_N, (side, side), self.settings.phrases)
+        scene = Scene(name, encoded, _simplified(targets), grid, split, provenance, relations)
+        phrased = expressions(
+            targets, others, found.visible_N, (side, side), self.settings.phrases,
+            relations=relations, gsd_m=grid.gsd_m, rng=rng,
+        )  # fmt: skip
         # a class of which only slivers show is neither present nor absent, so it is not asked about
         unclear = set(others.labels_N) - set(targets.labels_N)
         ask = self.settings.ask
@@ -256,6 +295,7 @@ def _manifest(work: _Work, features: Features, plan: ChipPlan, counts: Mapping[s
         "train_test_overlap_px": 0,
         "unused_chips": plan.unused,
         "features": dict(features.counts),
+        "problems": features.report.to_plain(),
         "counts": dict(sorted(counts.items())),
         "stretch": imagery.stretch,
         "versions": versions(),
