@@ -159,10 +159,6 @@ class Objects:
         kinds = self.kinds_N if kind is None else _column([kind] * len(self))
         return replace(self, geometries_N=_column(geometries), kinds_N=kinds)
 
-    def relabelled(self, label: str) -> Objects:
-        """The same objects under one label."""
-        return replace(self, labels_N=_column([label] * len(self)))
-
     def crop(self, window: Window) -> Objects:
         """Moved into the pixels of a window; nothing is clipped or dropped."""
         return self.replaced(shapely.transform(self.geometries_N, lambda xy: xy - (window.x, window.y)))

@@ -13,7 +13,15 @@ from georefer.dialects import DIALECTS, Dialect
 from georefer.geometry import Frame, Objects
 from georefer.models.base import Ask
 
-Truth = Callable[[Ask], Objects | str | None]
+
+@dataclass(frozen=True)
+class Labelled:
+    """Objects whose labels belong to the answer, as where several classes are asked for at once."""
+
+    objects: Objects
+
+
+Truth = Callable[[Ask], Objects | Labelled | str | None]
 """Looks up what is right for an ask: objects in the ask's image, a text, or None where nothing is known."""
 
 
@@ -50,8 +58,8 @@ class FakeModel:
         if isinstance(known, str):
             text = known
         else:
-            said = self._spoil(known, rng)
-            text = self.dialect.write(said, self.frame_for((width, height)), labelled=any(said.labels_N))
+            said = self._spoil(known.objects if isinstance(known, Labelled) else known, rng)
+            text = self.dialect.write(said, self.frame_for((width, height)), labelled=isinstance(known, Labelled))
         return text[: len(text) // 2] if rng.random() < self.malformed else text
 
     def _spoil(self, objects: Objects, rng: np.random.Generator) -> Objects:
