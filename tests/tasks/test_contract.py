@@ -207,6 +207,11 @@ def test_duplicates_do_not_pay_in_detection(dialect):
         ("There is one, yes", True, 0, 0),  # the first word decides, and it is neither
         ("yesterday", True, 0, 0),
         ("none", False, 0, 0),
+        ("yes or no", True, 0, 0),  # both at once are no answer
+        ("No / yes.", False, 0, 0),
+        ("Yes, no", True, 0, 0),
+        ("Yes, no doubt", True, 1, 1),
+        ("no, not one", False, 1, 1),
     ],
 )
 def test_presence_takes_the_first_word(text, truth_is_yes, right, readable):

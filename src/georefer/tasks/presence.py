@@ -15,10 +15,13 @@ from georefer.scoring import Ratio, Row
 from georefer.tasks.base import Asking, with_article, worded
 
 _WORD = re.compile(r"[a-z]+")
+_BOTH = r"[^a-z]{0,9}(?:(?:and|or)[^a-z]{1,9})?"
+_HEDGE = re.compile(rf"[^a-z]{{0,20}}(?:yes{_BOTH}no|no{_BOTH}yes)\b(?![ ,]{{1,3}}(?!yes\b|no\b)[a-z])")
+"""Both answers at once ("yes or no", "no/yes"); "yes, no doubt" is one answer."""
 
 
 class Presence:
-    """The first word must be yes or no; anything else is unreadable and wrong."""
+    """The first word must be yes or no; anything else, and both at once, is unreadable and wrong."""
 
     name = "presence"
     form = None
@@ -52,6 +55,8 @@ class Presence:
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         word = _WORD.search(reading.text[:200].lower())
         said = word[0] if word and word[0] in ("yes", "no") else None
+        if _HEDGE.match(reading.text[:200].lower()):
+            said = None
         expects_no = question.answer_text == "no"
         return {
             "right": float(said == question.answer_text),
