@@ -25,7 +25,8 @@ from pyproj import CRS
 
 from georefer.building.build import AskSettings, BuildSettings, _chips, build
 from georefer.building.chips import SplitSettings, Windows
-from georefer.building.targets import LayerSettings, TargetSettings, chip_objects, read_features
+from georefer.building.features import LayerSettings, read_features
+from georefer.building.targets import TargetSettings, chip_objects
 from georefer.engine import Processes
 from georefer.geometry import GeoGrid, Window
 from georefer.imagery.encode import encode_image

@@ -18,8 +18,9 @@ from tests.data.dialects import BOXED
 
 from georefer.building import build as module
 from georefer.building.build import AskSettings, build
+from georefer.building.features import LayerSettings
 from georefer.building.relations import RelationSettings
-from georefer.building.targets import LayerSettings, TargetSettings
+from georefer.building.targets import TargetSettings
 from georefer.dialects import DIALECTS
 from georefer.engine import Processes, Ray, Serial
 from georefer.errors import ConfigError, DatasetError, RasterError, VectorError

@@ -14,8 +14,8 @@ from pyproj import CRS
 
 from georefer.building.build import AskSettings, BuildSettings
 from georefer.building.chips import SplitSettings
+from georefer.building.features import LayerSettings
 from georefer.building.phrases import PhraseSettings
-from georefer.building.targets import LayerSettings
 from georefer.geometry import GeoGrid
 from georefer.imagery.write import write_layers, write_raster
 

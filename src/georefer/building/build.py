@@ -17,9 +17,10 @@ import shapely
 
 from georefer.building.card import dataset_card
 from georefer.building.chips import ChipPlan, SplitSettings, Windows, chip_window_px, plan_chips, windows_overlap
+from georefer.building.features import Features, LayerSettings, read_features
 from georefer.building.phrases import PhraseSettings, expressions
 from georefer.building.relations import RelationIndex, RelationSettings, find_relations
-from georefer.building.targets import Features, LayerSettings, TargetSettings, chip_objects, read_features
+from georefer.building.targets import TargetSettings, chip_objects
 from georefer.config import to_plain
 from georefer.engine import Engine, Serial
 from georefer.errors import ConfigError, DatasetError

@@ -7,6 +7,7 @@ from georefer.tasks.base import (
     Asking,
     Expression,
     Form,
+    GroupExpression,
     Task,
     in_reading_order,
     truth,
@@ -63,6 +64,6 @@ _ALL: tuple[Task, ...] = (
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 __all__ = [
-    "BOX", "OBB_FORM", "OUTLINE", "TASKS", "Asking", "Dialogue", "Expression", "Form", "Task", "Turn",
-    "in_reading_order", "render", "truth", "with_article",
+    "BOX", "OBB_FORM", "OUTLINE", "TASKS", "Asking", "Dialogue", "Expression", "Form", "GroupExpression", "Task",
+    "Turn", "in_reading_order", "render", "truth", "with_article",
 ]  # fmt: skip

@@ -31,17 +31,32 @@ class Expression:
 
 
 @dataclass(frozen=True)
+class GroupExpression:
+    """A phrase that fits exactly these objects of a scene: several, or none. The rest is as for an Expression."""
+
+    object_ids: tuple[str, ...]
+    text: str
+    by: str
+    level: int = 0
+    distractors: int = 0
+    facts: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class Asking:
     """What may be asked about a scene: settings of a recipe, and phrases proved for the scene.
 
     `labels` are all classes of the dataset, so that absent ones are asked too: `absent` of them per scene.
-    `per_task` bounds the questions of one task about one scene.
+    `per_task` bounds the questions of one task about one scene. `above` gives, with a taxonomy, every class
+    that is a kind of another, with itself and all that it is a kind of (`scenes.taxonomy.all_above`).
     """
 
     labels: tuple[str, ...]
     expressions: tuple[Expression, ...] = ()
     absent: int = 1
     per_task: Mapping[str, int] = field(default_factory=dict)
+    groups: tuple[GroupExpression, ...] = ()
+    above: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def choose(self, task: str, candidates: list, rng: np.random.Generator) -> list:
         """At most the allowed number of candidates, in their order."""
