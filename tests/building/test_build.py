@@ -17,8 +17,9 @@ from tests.data.area import COLOURS, make_area, small_recipe
 from tests.data.dialects import BOXED
 
 from georefer.building import build as module
-from georefer.building.build import AskSettings, build
+from georefer.building.build import build
 from georefer.building.features import LayerSettings
+from georefer.building.recipe import AskSettings
 from georefer.building.relations import RelationSettings
 from georefer.building.targets import TargetSettings
 from georefer.dialects import DIALECTS

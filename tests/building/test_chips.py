@@ -3,7 +3,15 @@ import pytest
 from affine import Affine
 from pyproj import CRS
 
-from georefer.building.chips import SplitSettings, Windows, _meets_any, chip_window_px, plan_chips, windows_overlap
+from georefer.building.chips import (
+    PlaceSettings,
+    SplitSettings,
+    Windows,
+    _meets_any,
+    chip_window_px,
+    plan_chips,
+    windows_overlap,
+)
 from georefer.errors import ConfigError
 from georefer.geometry import GeoGrid, Window
 
@@ -20,7 +28,7 @@ def mask(windows, grid=GRID):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("stride", [0.3, 0.5, 1.0])
 def test_no_ground_pixel_is_in_both_splits(seed, stride):
-    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 10), stride, seed)
+    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 10), PlaceSettings(stride=stride), seed)
     train, test = mask(plan.train), mask(plan.test)
     assert train.any() and test.any()
     assert not (train & test).any()
@@ -32,12 +40,12 @@ def test_no_ground_pixel_is_in_both_splits(seed, stride):
 
 
 def test_test_chips_do_not_overlap_each_other():
-    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 0), 0.5, 1)
+    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 0), PlaceSettings(), 1)
     assert mask(plan.test).sum() == len(plan.test) * 64 * 64
 
 
 def test_the_plan_is_the_same_by_seed_and_differs_between_seeds():
-    plans = [plan_chips(GRID, (64, 64), SplitSettings(100), 0.5, seed) for seed in (1, 1, 2)]
+    plans = [plan_chips(GRID, (64, 64), SplitSettings(100), PlaceSettings(), seed) for seed in (1, 1, 2)]
     assert plans[0] == plans[1]
     assert plans[0].test_blocks != plans[2].test_blocks
 
@@ -96,4 +104,4 @@ def test_chips_are_square_on_the_ground_where_pixels_are_not():
 )
 def test_a_split_that_cannot_be_is_refused(chip, split, message):
     with pytest.raises(ConfigError, match=message):
-        plan_chips(GRID, chip, split, 0.5, 0)
+        plan_chips(GRID, chip, split, PlaceSettings(), 0)

@@ -11,8 +11,8 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from georefer.building.build import BuildSettings
 from georefer.building.features import LayerSettings, read_features
+from georefer.building.recipe import BuildSettings
 from georefer.config import load_settings, to_plain
 from georefer.errors import ConfigError, VectorError
 from georefer.geometry import GeoGrid

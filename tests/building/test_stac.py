@@ -12,7 +12,8 @@ from pyproj import CRS, Transformer
 from tests.data.area import make_area, small_recipe
 from tests.data.small import small_dataset, small_scene
 
-from georefer.building.build import Source, build
+from georefer.building.build import build
+from georefer.building.recipe import Source
 from georefer.building.stac import Provider, StacSettings, write_stac
 from georefer.errors import InputError
 from georefer.geometry import GeoGrid

@@ -12,10 +12,10 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from georefer.building.build import AskSettings, BuildSettings
 from georefer.building.chips import SplitSettings
 from georefer.building.features import LayerSettings
 from georefer.building.phrases import PhraseSettings
+from georefer.building.recipe import AskSettings, BuildSettings
 from georefer.geometry import GeoGrid
 from georefer.imagery.write import write_layers, write_raster
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from georefer.building.build import BuildSettings
+from georefer.building.recipe import BuildSettings
 from georefer.cli import main
 from georefer.cli.demo import SynthSettings
 from georefer.config import load_settings

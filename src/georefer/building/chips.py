@@ -2,7 +2,8 @@
 
 The area is divided into square blocks on the ground; some blocks are held out. A chip is a test chip when it
 lies wholly inside one held-out block, a training chip when it keeps a distance from every held-out block, and
-unused otherwise. So no ground pixel is in both splits, whatever the stride of the chips.
+unused otherwise. So no ground pixel is in both splits, whatever the stride of the chips. Where there are many areas,
+whole areas may be held out instead (`building.areas`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,14 +25,36 @@ _CHUNK = 2**14
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """Held-out blocks of an area."""
+    """What is held out for the test: blocks of the area, or whole areas."""
 
     block_m: float = 256.0
     """Side of a block on the ground, metres (pixels where the imagery has no georeference)."""
     test: float = 0.25
-    """Share of blocks held out; at least one is, and at least one is not."""
+    """Share of blocks, or of areas, held out; at least one is, and at least one is not."""
     buffer_m: float = 8.0
-    """Ground between any training chip and any held-out block, metres."""
+    """Ground between any training chip and any held-out block or area, metres."""
+    by: Literal["block", "area"] = "block"
+    """Whether blocks of every area are held out, or whole areas (a recipe with `apart` has many)."""
+    test_areas: tuple[str, ...] = ()
+    """Areas held out by name, such as "santa_monica_*", instead of by `test`."""
+
+
+@dataclass(frozen=True)
+class PlaceSettings:
+    """Where training chips lie. Test chips always tile what is held out, so that no object is counted twice."""
+
+    by: Literal["grid", "objects", "random"] = "grid"
+    """In rows; around objects, until each object that fits a chip is wholly in one; or anywhere."""
+    stride: float = 0.5
+    """Distance between chips in rows, in chip sides; below 1 they overlap."""
+    most: int = 0
+    """At most so many training chips of an area, drawn at random; 0: all (which "random" has not)."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.stride <= 1:
+            raise ValueError(f"stride is {self.stride}; expected above 0 and at most 1")
+        if self.most < 0 or (self.by == "random" and not self.most):
+            raise ValueError(f"most is {self.most}; expected a number of chips, which random places need")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,24 +107,41 @@ def chip_window_px(grid: GeoGrid, chip_px: int, gsd_m: float | None) -> tuple[in
     return max(1, round(chip_px * gsd_m / size_x)), max(1, round(chip_px * gsd_m / size_y))
 
 
-def plan_chips(grid: GeoGrid, chip: tuple[int, int], split: SplitSettings, stride: float, seed: int) -> ChipPlan:
-    """Chips of `chip` = (width, height) source pixels.
+def plan_chips(
+    grid: GeoGrid,
+    chip: tuple[int, int],
+    split: SplitSettings,
+    place: PlaceSettings,
+    seed: int,
+    objects_N4: np.ndarray | None = None,
+    *,
+    held_out: bool | None = None,
+) -> ChipPlan:
+    """Chips of `chip` = (width, height) source pixels; `objects_N4` are the boxes that chips are placed around.
 
-    Training chips start every `stride` chip sides; test chips tile their block without overlap, so that no
-    test object is counted twice more than its position demands.
+    With `held_out` the whole area is tested on, or trained on; left out, blocks of it are held out.
     """
-    block, buffer = _metres_to_px(grid, split.block_m), _metres_to_px(grid, split.buffer_m)
-    if block[0] < chip[0] or block[1] < chip[1]:
-        raise ConfigError(
-            f"blocks of {split.block_m:g} m are smaller than the chips of {chip[0]}x{chip[1]} source pixels; "
-            "raise split.block_m or lower chip_px or gsd_m"
-        )
-    blocks = _blocks(grid, block)
-    held_out = _choose_blocks(blocks, split.test, seed)
-    test = Windows.of(w for b in held_out for w in _tile_inside(b, chip))
-    candidates = _grid_windows(grid, chip, stride)
-    train = candidates[~_meets_any(candidates.boxes_N4, Windows.of(held_out).boxes_N4, buffer)]
-    return ChipPlan(train, test, len(candidates) - len(train), tuple(held_out))
+    whole = Window(0, 0, grid.width, grid.height)
+    _check_size(grid, chip)
+    if held_out is True:
+        return ChipPlan(Windows.of(()), Windows.of(_tile_inside(whole, chip)), 0, (whole,))
+    blocks = () if held_out is False else tuple(_held_out_blocks(grid, chip, split, seed))
+    rng = np.random.default_rng([seed, 1])
+    boxes_N4 = np.empty((0, 4)) if objects_N4 is None else objects_N4
+    if place.by == "random":
+        candidates = _random_windows(grid, chip, place.most, rng)
+    elif place.by == "objects":
+        candidates = _near_objects(grid, chip, boxes_N4, rng)
+    else:
+        candidates = _grid_windows(grid, chip, place.stride)
+    free_N = ~_meets_any(candidates.boxes_N4, Windows.of(blocks).boxes_N4, _metres_to_px(grid, split.buffer_m))
+    train = candidates[free_N]
+    if place.by == "objects":
+        train = train[_needed(train, boxes_N4[free_N], rng)]
+    if place.most and len(train) > place.most:
+        train = train[np.sort(rng.choice(len(train), place.most, replace=False))]
+    test = Windows.of(w for b in blocks for w in _tile_inside(b, chip))
+    return ChipPlan(train, test, int((~free_N).sum()), blocks)
 
 
 def windows_overlap(a: Iterable[Window], b: Iterable[Window]) -> bool:
@@ -144,12 +184,56 @@ def _tile_inside(block: Window, chip: tuple[int, int]) -> list[Window]:
     return [Window(block.x + i * chip[0], block.y + j * chip[1], *chip) for j in range(rows) for i in range(columns)]
 
 
-def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> Windows:
+def _held_out_blocks(grid: GeoGrid, chip: tuple[int, int], split: SplitSettings, seed: int) -> list[Window]:
+    block = _metres_to_px(grid, split.block_m)
+    if block[0] < chip[0] or block[1] < chip[1]:
+        raise ConfigError(
+            f"blocks of {split.block_m:g} m are smaller than the chips of {chip[0]}x{chip[1]} source pixels; "
+            "raise split.block_m or lower chip_px or gsd_m"
+        )
+    return _choose_blocks(_blocks(grid, block), split.test, seed)
+
+
+def _check_size(grid: GeoGrid, chip: tuple[int, int]) -> None:
     if grid.width < chip[0] or grid.height < chip[1]:
         raise ConfigError(
             f"the imagery of {grid.width}x{grid.height} pixels is smaller than one chip of {chip[0]}x{chip[1]}; "
             "lower chip_px or gsd_m"
         )
+
+
+def _random_windows(grid: GeoGrid, chip: tuple[int, int], count: int, rng: np.random.Generator) -> Windows:
+    """More than `count`, since some will lie too near to what is held out."""
+    x_N = rng.integers(0, grid.width - chip[0] + 1, 4 * count)
+    y_N = rng.integers(0, grid.height - chip[1] + 1, 4 * count)
+    return Windows.of(Window(x, y, *chip) for x, y in zip(x_N.tolist(), y_N.tolist(), strict=True))
+
+
+def _near_objects(grid: GeoGrid, chip: tuple[int, int], boxes_N4: np.ndarray, rng: np.random.Generator) -> Windows:
+    """For every object a chip that has it somewhere near its middle."""
+    shift_N2 = rng.uniform(-0.25, 0.25, (len(boxes_N4), 2)) + 0.5
+    start_N2 = np.rint((boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2 - np.array(chip) * shift_N2)
+    start_N2 = start_N2.clip(0, np.array([grid.width, grid.height]) - chip).astype(np.int32)
+    return Windows(np.hstack([start_N2, np.full((len(boxes_N4), 2), chip, dtype=np.int32)]))
+
+
+def _needed(windows: Windows, boxes_N4: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which of the windows, one for each object, show an object that no other chosen before shows whole (N,)."""
+    needed_N = np.zeros(len(windows), dtype=bool)
+    # by the cell of its corner: a window that shows a box starts in the box's cell, or in the one left or above
+    chosen: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    boxes, rows = boxes_N4.tolist(), windows.x_y_width_height_N4.tolist()
+    for i in rng.permutation(len(windows)).tolist():
+        (x1, y1, x2, y2), (x, y, width, height) = boxes[i], rows[i]
+        column, row = int(x1 // width), int(y1 // height)
+        near = (start for dc in (0, 1) for dr in (0, 1) for start in chosen.get((column - dc, row - dr), ()))
+        if not any(a <= x1 and b <= y1 and x2 <= a + width and y2 <= b + height for a, b in near):
+            needed_N[i] = True
+            chosen.setdefault((x // width, y // height), []).append((x, y))
+    return needed_N
+
+
+def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> Windows:
     overlap = [min(side - 1, max(0, side - round(side * stride))) for side in chip]
     xs, ys = starts(grid.width, chip[0], overlap[0]), starts(grid.height, chip[1], overlap[1])
     rows_N4 = np.empty((len(xs) * len(ys), 4), dtype=np.int32)

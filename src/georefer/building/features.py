@@ -91,10 +91,13 @@ class Features:
     """Plural and synonyms of the classes of the mappings."""
 
 
-def read_features(layers: Sequence[LayerSettings], grid: GeoGrid, *, strict: bool = False) -> Features:
+def read_features(
+    layers: Sequence[LayerSettings], grid: GeoGrid, *, strict: bool = False, may_be_empty: bool = False
+) -> Features:
     """Reads all layers into raster pixels; counts what was read, repaired and dropped, per layer.
 
-    What is wrong with a layer is reported; VectorError where `strict`, here or of the layer, asks for nothing wrong.
+    VectorError where no feature is left, unless it `may_be_empty`, as one area of many. What is wrong with a layer is
+    reported; VectorError where `strict`, here or of the layer, asks for nothing wrong.
     """
     if not layers:
         raise ConfigError("the recipe names no [[layers]]; give at least one vector layer with a label")
@@ -111,7 +114,7 @@ def read_features(layers: Sequence[LayerSettings], grid: GeoGrid, *, strict: boo
     counts.update({key: n for key, n in report.counts().items() if key not in named})
     columns = {n: np.concatenate([getattr(one.objects, n) for one in read]) for n in Objects.__dataclass_fields__}
     objects = Objects(**columns)
-    if not len(objects):
+    if not len(objects) and not may_be_empty:
         apart = [one.apart for one in read if one.apart]
         raise VectorError(
             apart[0]

@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from georefer.building.build import BuildSettings, build
+    from georefer.building.build import build
+    from georefer.building.recipe import BuildSettings
 
     engine = engine_of(options.engine, options.workers)
     settings = settings_of(BuildSettings, options)

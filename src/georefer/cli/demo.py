@@ -91,7 +91,8 @@ class Story:
             synthesize(self.out / "area", seed=settings.seed, size=settings.size, gsd_m=settings.gsd_m)
 
     def build(self):
-        from georefer.building.build import BuildSettings, build
+        from georefer.building.build import build
+        from georefer.building.recipe import BuildSettings
         from georefer.config import to_plain
         from georefer.errors import DatasetError
         from georefer.scenes import open_dataset

@@ -81,6 +81,13 @@ class GeoGrid:
         world = self.pixel_to_world(xy_N2)
         return np.column_stack(_to_lonlat(self.crs).transform(world[:, 0], world[:, 1]))
 
+    def lonlat_to_pixel(self, lonlat_N2: np.ndarray) -> np.ndarray:
+        """WGS84 (longitude, latitude) rows, degrees, to pixel rows; infinite where the CRS does not reach."""
+        if self.crs is None:
+            raise ValueError("a grid without CRS has no longitude and latitude")
+        world = _to_lonlat(self.crs).transform(lonlat_N2[:, 0], lonlat_N2[:, 1], direction="INVERSE")
+        return self.world_to_pixel(np.column_stack(world))
+
     def geometry_to_pixel(self, geometry):
         """A shapely geometry (or array of them) from CRS coordinates to pixels."""
         return shapely.transform(geometry, self.world_to_pixel)
