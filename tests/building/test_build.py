@@ -13,6 +13,7 @@ import numpy as np
 import pandas
 import pytest
 import shapely
+from affine import Affine
 from tests.data.area import COLOURS, make_area, small_recipe
 from tests.data.dialects import BOXED
 
@@ -20,7 +21,9 @@ from georefer.building import build as module
 from georefer.building.build import build
 from georefer.building.features import LayerSettings
 from georefer.building.recipe import AskSettings
+from georefer.building.registration import RegistrationSettings
 from georefer.building.relations import RelationSettings
+from georefer.building.stac import StacSettings
 from georefer.building.targets import TargetSettings
 from georefer.dialects import DIALECTS
 from georefer.engine import Processes, Ray, Serial
@@ -314,3 +317,48 @@ def test_what_is_wrong_with_a_layer_stands_in_the_manifest_or_is_refused(area, t
     with pytest.raises(VectorError, match="2"):
         build(recipe, tmp_path / "strict", strict=True)
     assert not (tmp_path / "strict").exists()
+
+
+def test_a_scene_is_named_after_its_ground_and_knows_what_it_left_out(dataset, area, tmp_path):
+    """A raster that grew to the west has the same places under the same names."""
+    import rasterio
+
+    with rasterio.open(area / "image.tif") as source:
+        image, profile = source.read(), source.profile
+    wider = np.concatenate([image[:, :, :64], image], axis=2)
+    moved = profile["transform"] @ Affine.translation(-64, 0)
+    with rasterio.open(tmp_path / "wider.tif", "w", **{**profile, "width": wider.shape[2], "transform": moved}) as out:
+        out.write(wider)
+    grown = build(small_recipe(area, imagery=(tmp_path / "wider.tif",)), tmp_path / "out")
+    names = {tuple(s.grid.transform)[:6]: s.id.split("-")[1] for s in dataset.scenes("train")}
+    same = [
+        (names[t], s.id.split("-")[1]) for s in grown.scenes("train") if (t := tuple(s.grid.transform)[:6]) in names
+    ]
+    assert len(same) > 20 and all(a == b for a, b in same)
+    assert len({s.id for split in ("train", "test") for s in dataset.scenes(split)}) == sum(
+        s["scenes"] for s in dataset.manifest["splits"].values()
+    )
+    left_out = [d for s in dataset.scenes("train") for d in s.provenance.get("dropped", ())]
+    assert {d[0] for d in left_out} <= {"house", "pool"} and {d[1] for d in left_out} >= {
+        "less visible than min_visible"
+    }
+    assert all(0 <= x1 <= x2 <= 64 and 0 <= y1 <= y2 <= 64 for _, _, x1, y1, x2, y2 in left_out)
+
+
+def test_registration_and_stac_are_written_beside(area, tmp_path):
+    recipe = small_recipe(
+        area,
+        registration=RegistrationSettings(region_m=100, max_shift_m=4),
+        stac=StacSettings(("2021-06-01", "2021-06-02")),
+    )
+    built = build(recipe, tmp_path / "out")
+    told = built.manifest["registration"]["area"]
+    assert told["estimated"] > 0 and told["largest_length_m"] < 0.5  # the houses are painted where the layer says
+    assert (built.folder / told["picture"]).read_bytes()[:3] == b"\xff\xd8\xff"
+    assert json.loads((built.folder / "stac" / "collection.json").read_text())["type"] == "Collection"
+
+
+def test_a_taxonomy_of_the_recipe_stands_in_the_manifest(area, tmp_path):
+    (tmp_path / "tree.toml").write_text('[thing]\nbuilding = ["house"]\nwater = ["pool"]\n')
+    built = build(small_recipe(area, taxonomy=tmp_path / "tree.toml"), tmp_path / "out")
+    assert built.manifest["taxonomy"]["house"] == ["building", "house", "thing"]

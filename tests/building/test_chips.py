@@ -105,3 +105,43 @@ def test_chips_are_square_on_the_ground_where_pixels_are_not():
 def test_a_split_that_cannot_be_is_refused(chip, split, message):
     with pytest.raises(ConfigError, match=message):
         plan_chips(GRID, chip, split, PlaceSettings(), 0)
+
+
+BOXES = np.array([(x, y, x + 12, y + 10) for x, y in np.random.default_rng(2).uniform(0, 780, (150, 2))])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_chips_around_objects_show_each_of_them_whole(seed):
+    split = SplitSettings(100, 0.25, 10)
+    plan = plan_chips(GRID, (64, 64), split, PlaceSettings("objects"), seed, BOXES)
+    assert not windows_overlap(plan.train, plan.test)
+    left_N, top_N, right_N, bottom_N = (Windows.of(plan.test_blocks).boxes_N4 + np.array([-20, -20, 20, 20])).T
+    reached = 0
+    for x1, y1, x2, y2 in BOXES:
+        shows = any(w.box[0] <= x1 and w.box[1] <= y1 and x2 <= w.box[2] and y2 <= w.box[3] for w in plan.train)
+        # an object farther than a chip from all that is held out has a chip wherever that was put
+        near_N = (x1 - 64 < right_N) & (x2 + 64 > left_N) & (y1 - 64 < bottom_N) & (y2 + 64 > top_N)
+        assert shows or near_N.any()
+        reached += shows
+    assert reached > 60 and len(plan.train) < reached  # and most chips show several
+
+
+def test_chips_anywhere_are_as_many_as_asked_and_keep_away_from_the_test():
+    plan = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 10), PlaceSettings("random", most=40), 0)
+    assert len(plan.train) == 40 and not windows_overlap(plan.train, plan.test)
+    assert len({w.x for w in plan.train}) > 30
+    fewer = plan_chips(GRID, (64, 64), SplitSettings(100, 0.25, 10), PlaceSettings(most=7), 0)
+    assert len(fewer.train) == 7
+
+
+def test_a_whole_area_is_tested_or_trained_on():
+    tested = plan_chips(GRID, (64, 64), SplitSettings(by="area"), PlaceSettings(), 0, held_out=True)
+    trained = plan_chips(GRID, (64, 64), SplitSettings(by="area"), PlaceSettings(), 0, held_out=False)
+    assert len(tested.test) == (1000 // 64) * (800 // 64) and not len(tested.train)
+    assert not len(trained.test) and mask(trained.train).all()
+
+
+@pytest.mark.parametrize("settings", [{"by": "random"}, {"stride": 0}, {"most": -1}])
+def test_places_that_cannot_be_are_refused(settings):
+    with pytest.raises(ValueError, match="expected"):
+        PlaceSettings(**settings)

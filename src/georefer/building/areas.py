@@ -149,4 +149,6 @@ def _share_of(groups: list[int], split: SplitSettings, seed: int) -> set[int]:
 def _of_area(layer: LayerSettings, name: str) -> LayerSettings:
     if not name or layer.path is None:
         return layer
-    return replace(layer, path=Path(str(layer.path).replace("{name}", name)))
+    # one name for the layer of all areas, so that their counts add up
+    called = layer.called or layer.layer or layer.label or layer.path.stem
+    return replace(layer, path=Path(str(layer.path).replace("{name}", name)), called=called)

@@ -53,6 +53,8 @@ class LayerSettings:
     """Whether anything wrong with the layer is refused, rather than reported."""
     accept: tuple[str, ...] = ()
     """Kinds of problems that `strict` lets pass, such as "height"."""
+    called: str | None = None
+    """What counts and reports call the layer; left out: its name in the file, or the file's."""
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.database is None):
@@ -72,7 +74,7 @@ class LayerSettings:
     @property
     def name(self) -> str:
         """What counts and reports call the layer."""
-        return self.layer or (self.path.stem if self.path is not None else "database")
+        return self.called or self.layer or (self.path.stem if self.path is not None else "database")
 
 
 @dataclass(frozen=True, eq=False)
