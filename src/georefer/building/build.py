@@ -11,16 +11,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import shapely
-
 from georefer.building.areas import Area, open_areas, plan_areas
 from georefer.building.card import dataset_card
 from georefer.building.chips import ChipPlan, chip_window_px, windows_overlap
+from georefer.building.evidence import relations_of
 from georefer.building.features import Features
 from georefer.building.recipe import BuildSettings
 from georefer.building.registration import estimate_offsets
 from georefer.building.registration_report import describe, picture, summary
-from georefer.building.relations import RelationIndex, find_relations
+from georefer.building.relations import RelationIndex
 from georefer.building.stac import write_stac
 from georefer.building.work import Chips, Work, chips_of
 from georefer.config import to_plain
@@ -97,17 +96,9 @@ def _above(settings: BuildSettings, features: Sequence[Features]) -> Mapping[str
 
 
 def _relations(settings: BuildSettings, area: Area, features: Features) -> RelationIndex:
-    """What the features are to each other on the ground, before any chip cuts them; none where none are asked for."""
     if settings.relations is None:
         return RelationIndex(())
-    gsd_m = area.imagery.grid.gsd_m
-    if gsd_m is None:
-        raise ConfigError(
-            "relations are measured in metres, which imagery without a CRS has not; leave [relations] out"
-        )
-    objects = features.objects
-    metres_N = shapely.transform(objects.geometries_N, lambda xy: xy * gsd_m)
-    return RelationIndex(find_relations(metres_N, objects.labels_N, objects.ids_N, settings.relations))
+    return relations_of(features.objects, area.imagery.grid, settings.relations, settings.evidence)
 
 
 def _fingerprint(settings: BuildSettings, areas: Sequence[Area]) -> str:

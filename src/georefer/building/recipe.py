@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from georefer.building.chips import PlaceSettings, SplitSettings
+from georefer.building.evidence import EvidenceSettings
 from georefer.building.features import LayerSettings
 from georefer.building.phrases import PhraseSettings
 from georefer.building.registration import RegistrationSettings
@@ -67,6 +68,8 @@ class BuildSettings:
     phrases: PhraseSettings = field(default_factory=PhraseSettings)
     relations: RelationSettings | None = None
     """What objects are to each other, found on the whole area before it is cut; left out: no relations."""
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    """Headings and lines for relations that need them."""
     registration: RegistrationSettings | None = None
     """How far labels lie from what the imagery shows, reported in the manifest; left out: not looked for."""
     stac: StacSettings | None = None
