@@ -281,6 +281,9 @@ def test_an_existing_folder_is_not_replaced_unasked(area, dataset, tmp_path):
         with pytest.raises(DatasetError, match="exists"):
             build(small_recipe(area), tmp_path / "mine", overwrite=overwrite)
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
+    (tmp_path / "note").write_text("no folder")
+    with pytest.raises(DatasetError, match="is a file"):
+        build(small_recipe(area), tmp_path / "note", overwrite=True)
 
 
 def test_unknown_tasks_are_refused(area):

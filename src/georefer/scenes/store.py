@@ -172,6 +172,8 @@ class DatasetWriter:
     def __enter__(self) -> DatasetWriter:
         if self.folder.exists() and not self.replace:
             raise DatasetError(f"{self.folder} exists already; choose another folder or say --overwrite")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DatasetError(f"{self.folder} is a file where a dataset folder is to be made; choose another folder")
         if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "manifest.json").is_file():
             raise DatasetError(f"{self.folder} exists and is no dataset, so it is not replaced; choose another folder")
         if not self._journal.reopen(self._resume):
