@@ -29,7 +29,7 @@ def test_as_many_pairs_as_any_pairing_then_the_largest_overlap(seed):
     matched_P = match_optimal(iou_PT, 0.5)
     kept = [iou_PT[p, t] for p, t in enumerate(matched_P) if t >= 0]
     count, total = best_by_trying(iou_PT, 0.5)
-    assert len(kept) == count
+    assert len(kept) == count == count_matches(iou_PT)["tp"]
     assert sum(kept) == pytest.approx(total)
     assert all(value >= 0.5 for value in kept)
     given = matched_P[matched_P >= 0]
@@ -52,6 +52,7 @@ def test_greedy_matching_would_lose_a_pair_here():
         (np.array([[0.5]]), (1, 0, 0)),  # the threshold itself counts
         (np.array([[0.499]]), (0, 1, 1)),
         (np.eye(3), (3, 0, 0)),
+        (np.array([[0.9, 0.6, 0.0], [0.8, 0.0, 0.0]]), (2, 0, 1)),  # both want the first truth
     ],
 )
 def test_counts(iou_PT, expected):

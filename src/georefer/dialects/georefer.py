@@ -34,12 +34,12 @@ from georefer.geometry.raster_grid import coverage, grid_to_geometry, pooled
 
 RESERVED = re.compile(r"[\[\]{};\n]|^\s|\s$|^$")
 LABEL = re.compile(r"(?:^|[;\n\]}])\s*([^\[\]{};\n]{0,200}?)\s*$")
-SHAPE = re.compile(rf"\[\s*+({NUMBERS})\s*+(?:,\s*+)?(?:@\s*+({NUMBER})\s*+)?\](?:\s*+\{{([^{{}}]{{0,8000}}+)\}})?")
+SHAPE = re.compile(rf"\[\s*+({NUMBERS})\s*+(?:,\s*+)?(?:@\s*+({NUMBER})\s*+)?+\](?:\s*+\{{([^{{}}]{{0,8000}}+)\}})?")
 GRID = re.compile(r"\s*(\d{1,2})\s*:\s*(.*?)\s*", re.DOTALL)
 TOKEN = re.compile("|".join(map(re.escape, MASK_TOKENS)) + r"|\S")
 COMPACT = CompactRuns()
-_N = r"(?:0|[1-9]\d{0,5})"
-_LIST = rf"\[{_N}(?:, {_N}){{3,{MAX_NUMBERS - 1}}}(?: @ {_N})?\](?:\{{[^{{}}]{{1,8000}}\}})?"
+_N = r"(?:0|[1-9]\d{0,5}+)"
+_LIST = rf"\[{_N}(?:, {_N}){{3,{MAX_NUMBERS - 1}}}+(?: @ {_N})?+\](?:\{{[^{{}}]{{1,8000}}+\}})?+"
 
 
 class GeoreferDialect(Dialect):
@@ -54,7 +54,7 @@ class GeoreferDialect(Dialect):
     kinds = frozenset({"hbb", "obb", "polygon", "mask"})
     nothing = "none"
     steps = Steps("frame")
-    strict = re.compile(rf"none|(?:(?:[^\[\]{{}};\n]{{1,200}} )?{_LIST}(?: [-+]?{_LIST})*(?:; (?!\Z)|\Z))+")
+    strict = re.compile(rf"none|(?:(?:[^\[\]{{}};\n]{{1,200}} )?{_LIST}(?: [-+]?+{_LIST})*+(?:; (?!\Z)|\Z))+")
 
     def __init__(self, name: str = "georefer", *, cells: int = 16, points: int = 64, tokens: bool = False) -> None:
         if not 8 <= cells <= 32 or points < 4:
@@ -121,33 +121,32 @@ class GeoreferDialect(Dialect):
     # --- reading -----------------------------------------------------------------------------------------
 
     def _read(self, reader: Reader) -> None:
-        label, end, rings, read = "", 0, _Rings(reader), set()
-        for match in SHAPE.finditer(reader.text):
+        text, label, end, rings, read = reader.text, "", 0, _Rings(reader), set()
+        for match in SHAPE.finditer(text):
+            (start, stop), (numbers, heading, grid) = match.span(), match.groups()
             if reader.full:
-                reader.too_many(match.start())
+                reader.too_many(start)
                 break
-            read.add(match.start())
+            read.add(start)
             # a label holds for all shapes up to the next label or semicolon
-            between = reader.text[end : match.start()].strip()
+            between = text[end:start].strip()
             sign = between if end and between in ("-", "+") else ""
             if not sign and (end == 0 or between):
-                label = _label_before(reader.text, match.start())
-            end = match.end()
-            values = list(map(float, match[1].split(",")))
-            place = (match.start(), end, label)
-            if match[2] is None and match[3] is None and len(values) >= 6 and len(values) % 2 == 0:
-                rings.add(values, sign, *place)
+                label = _label_before(text, start)
+            end, values = stop, list(map(float, numbers.split(",")))
+            if heading is None and grid is None and len(values) >= 6 and len(values) % 2 == 0:
+                rings.add(values, sign, start, end, label)
                 continue
             if rings.parts:
                 rings.flush()
             if len(values) != 4:
-                reader.wrong_count(match.start(), end, len(values), "4 for a box, an even number from 6 for a ring")
-            elif match[2] is not None:
-                self._read_obb(reader, values, float(match[2]), *place)
-            elif match[3] is not None:
+                reader.wrong_count(start, end, len(values), "4 for a box, an even number from 6 for a ring")
+            elif heading is not None:
+                self._read_obb(reader, values, float(heading), start, end, label)
+            elif grid is not None:
                 self._read_mask(reader, values, match, label)
             else:
-                reader.box(values, *place)
+                reader.box(values, start, end, label)
         else:
             reader.unread(read)
             reader.open_tail("[", "]")

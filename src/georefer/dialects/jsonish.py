@@ -15,12 +15,16 @@ from georefer.dialects.reader import MAX_NUMBERS, MAX_OBJECTS, Reader
 STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
 """A JSON string, as it stands in the patterns of strict grammars."""
 
+# a whole row of a few plain numbers and a plain label is one token, and so is such a list: most of an answer is boxes
+_ROW = (
+    r"(?P<row>\{\s{0,9}+\"([a-z0-9_]{1,20}+)\"\s{0,9}+:\s{0,9}+\[([0-9]{1,9}+(?:,\s{0,9}+[0-9]{1,9}+){1,7}+)\]"
+    r"(?:\s{0,9}+,\s{0,9}+\"([a-z]{1,20}+)\"\s{0,9}+:\s{0,9}+\"([ -!#-\[\]-~]{0,200}+)\")?+\s{0,9}+\})"
+)
+_NEXT_ROW = re.compile(r"\s{0,9}+,\s{0,9}+" + _ROW)
 # a single quote opens a string only outside a word (it's) and closes one only where a value may end; whatever else
 # stands between delimiters is one token, so that no part of 1_000, 10%, 1/2 or 0.1.2 is taken for a number
-# a whole row of a few plain numbers and a plain label is one token, and so is such a list: most of an answer is boxes
 _TOKEN = re.compile(
-    r"(?P<row>\{\s{0,9}\"([a-z0-9_]{1,20})\"\s{0,9}:\s{0,9}\[((?:[0-9]{1,9},\s{0,9}){1,7}[0-9]{1,9})\]"
-    r"(?:\s{0,9},\s{0,9}\"([a-z]{1,20})\"\s{0,9}:\s{0,9}\"([ -!#-\[\]-~]{0,200})\")?\s{0,9}\})|"
+    rf"{_ROW}|"
     r"(?P<numbers>\[\s*+[-+]?[0-9]{1,9}(?:\s*+,\s*+[-+]?[0-9]{1,9}){1,7}+\s*+\])|"
     r"""(?P<string>"(?:[^"\\]|\\.)*+"|'(?:[^'\\\n]|\\.|'(?!\s*[,:\]}])){0,500}')"""
     r"|(?P<mark>[{}\[\]:,])|(?P<torn>[\"'][^\n]*)|(?P<plain>[^\s{}\[\]:,\"']++(?:'[^\s{}\[\]:,\"']++)*)"
@@ -33,7 +37,7 @@ MAX_DEPTH = 8
 MAX_TOKENS = 50_000
 
 
-@dataclass
+@dataclass(slots=True)
 class Item:
     """One `{...}`: its fields (strings, numbers, lists of such, nested) and where it stands."""
 
@@ -41,6 +45,8 @@ class Item:
     end: int = 0
     complete: bool = False
     fields: dict[str, Any] = field(default_factory=dict)
+    is_row: bool = False
+    """Whether it is a plain row, whose first field is a flat list of numbers."""
 
     def __contains__(self, key: str) -> bool:
         return key in self.fields
@@ -53,7 +59,10 @@ class Item:
 
     def text(self, *keys: str) -> str:
         """The first of the keys that holds a string."""
-        return next((self.fields[k].strip() for k in keys if isinstance(self.fields.get(k), str)), "")
+        for key in keys:
+            if isinstance(value := self.fields.get(key), str):
+                return value.strip()
+        return ""
 
     def number(self, key: str) -> float | None:
         value = self.fields.get(key)
@@ -78,10 +87,12 @@ def items(reader: Reader, start: int = 0, end: int | None = None) -> list[Item]:
 
 def number_list(value: Any) -> list[float] | None:
     """A list of numbers, flattened where a model nested it; None for anything else."""
-    flat: list[float] = []
-    stack = [value] if isinstance(value, list) else []
-    if not stack:
+    if not isinstance(value, list):
         return None
+    if set(map(type, value)) <= {float}:
+        return value
+    flat: list[float] = []
+    stack = [value]
     while stack:
         top = stack.pop()
         if isinstance(top, list):
@@ -106,7 +117,8 @@ class _Parser:
 
     def run(self) -> list[Item]:
         place = self.start
-        for _ in range(MAX_TOKENS):
+        tokens = 0
+        while tokens < MAX_TOKENS:
             # outside of any bracket is prose, whose apostrophes and inches are no strings
             match = (_TOKEN if self.stack else _OPENING).search(self.text, place, self.end)
             if match is None:
@@ -115,8 +127,9 @@ class _Parser:
                 self.gave_up = match.start()
                 break
             place, kind, token = match.end(), match.lastgroup, match[0]
+            tokens += 1
             if kind == "row":
-                self._row(match)
+                place, tokens = self._rows(match, tokens)
             elif kind == "mark" or kind is None:
                 self._mark(token, match.start(), place)
             elif kind == "numbers":
@@ -136,17 +149,29 @@ class _Parser:
         for item in self.items:
             if not item.complete:
                 item.end = self.end
-        return sorted(self.items, key=lambda item: item.start)
+        return self.items
 
-    def _row(self, match: re.Match[str]) -> None:
-        """What `_mark`, `_push`, `_value` and `_close` make of the tokens of a plain row."""
+    def _rows(self, match: re.Match[str], tokens: int) -> tuple[int, int]:
+        """What `_mark`, `_push`, `_value` and `_close` make of a plain row and of those that follow it in a list.
+
+        Gives where the last ends, and the count of tokens with theirs.
+        """
         # the row itself and its list would have stood on the stack
         while len(self.stack) > MAX_DEPTH - 2:
             del self.stack[0], self.keys[0]
-        fields: dict[str, Any] = {match[2]: list(map(float, match[3].split(",")))}
-        if match[4] is not None:
-            fields.setdefault(match[4], match[5])
-        self.items.append(Item(match.start(), match.end(), True, fields))
+        # between two rows is a comma, a token that says nothing in a list
+        in_list = bool(self.stack) and self.stack[-1][0] == "["
+        more = min((MAX_TOKENS - tokens) // 2, 2 * MAX_OBJECTS - len(self.items)) if in_list else 0
+        rows = [match]
+        while len(rows) <= more and (following := _NEXT_ROW.match(self.text, rows[-1].end(), self.end)):
+            rows.append(following)
+        for row in rows:
+            key, numbers, label_key, label = row.group(2, 3, 4, 5)
+            fields: dict[str, Any] = {key: list(map(float, numbers.split(",")))}
+            if label_key is not None:
+                fields.setdefault(label_key, label)
+            self.items.append(Item(row.start(1), row.end(), True, fields, True))
+        return rows[-1].end(), tokens + 2 * len(rows) - 2
 
     def _mark(self, mark: str, start: int, end: int) -> None:
         if mark == "{":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import nan
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import shapely
@@ -26,10 +27,10 @@ MAX_OBJECTS = 1_000
 MAX_NUMBERS = 4_096
 """Numbers in one list."""
 
-NUMBER = r"[-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?"
-NUMBERS = rf"{NUMBER}(?:\s*+,\s*+{NUMBER}){{0,{MAX_NUMBERS - 1}}}"
+NUMBER = r"[-+]?+[0-9]{1,9}+(?:\.[0-9]{1,9}+)?+"
+NUMBERS = rf"{NUMBER}(?:\s*+,\s*+{NUMBER}){{0,{MAX_NUMBERS - 1}}}+"
 FLAT_LIST = re.compile(rf"\[\s*+({NUMBERS})\s*+(?:,\s*+)?\]")
-"""A flat bracket list of plain numbers; bounded repeats and spaces that are never given back keep it linear."""
+"""A flat bracket list of plain numbers; bounded repeats that give nothing back keep it linear."""
 
 CLOSED_LIST = re.compile(r"\[[^\[\]0-9]{0,200}+[0-9][^\[\]]{0,40000}+\]")
 
@@ -43,14 +44,15 @@ BOXES_WRITTEN_YXYX = [1, 0, 3, 2]
 
 @dataclass(slots=True)
 class _Found:
-    """A shape as it was said; `values` are numbers as printed, or a finished geometry of the scene."""
+    """A shape as it was said; `values` are numbers as printed, or a finished geometry of the scene ("made")."""
 
     kind: Kind
-    values: Sequence[float] | shapely.Geometry
+    label: str
+    score: float
+    form: Literal["hbb", "polygon", "point", "made"]
+    values: Any
     start: int
     end: int
-    label: str
-    score: float | None
     parts: tuple[tuple[Sequence[float], tuple[Sequence[float], ...]], ...] = ()
     """Of a polygon: (exterior, holes) of each part; `values` is then empty."""
 
@@ -92,7 +94,7 @@ class Reader:
 
     def box(self, x1y1x2y2: Sequence[float], start: int, end: int, label: str = "", score: float | None = None) -> int:
         """A horizontal box by two corners."""
-        return self._take(_Found("hbb", x1y1x2y2, start, end, label, score))
+        return self._take(_Found("hbb", label, nan if score is None else score, "hbb", x1y1x2y2, start, end))
 
     def polygon(
         self, xy: Sequence[float], start: int, end: int, label: str = "", holes: Sequence[Sequence[float]] = (),
@@ -108,26 +110,26 @@ class Reader:
                 parts.append((ring, tuple(h for h in inner if len(h) >= 6 and len(h) % 2 == 0)))
         if not parts:
             return -1
-        return self._take(_Found("polygon", (), start, end, label, None, tuple(parts)))
+        return self._take(_Found("polygon", label, nan, "polygon", (), start, end, tuple(parts)))
 
     def point(self, xy: Sequence[float], start: int, end: int, label: str = "") -> int:
-        return self._take(_Found("point", xy, start, end, label, None))
+        return self._take(_Found("point", label, nan, "point", xy, start, end))
 
     def shape(
         self, kind: Kind, geometry: shapely.Geometry, start: int, end: int, label: str = "",
         score: float | None = None,
     ) -> int:  # fmt: skip
         """A shape that the dialect has brought to scene pixels itself, such as a grid mask."""
-        return self._take(_Found(kind, geometry, start, end, label, score))
+        return self._take(_Found(kind, label, nan if score is None else score, "made", geometry, start, end))
 
     def obb(self, obb: OBB, start: int, end: int, label: str = "") -> int:
         """An oriented box in scene pixels; one that sticks out of the scene is kept whole."""
-        return self._take(_Found("obb", obb.to_polygon(), start, end, label, None))
+        return self._take(_Found("obb", label, nan, "made", obb.to_polygon(), start, end))
 
     def box_in_scene(self, x1y1x2y2: Sequence[float], start: int, end: int) -> np.ndarray | None:
         """A box's corners in scene pixels, repaired and noted as `box` does, for a shape that is told within it."""
         place = len(self._found)
-        self._found.append(_Found("hbb", x1y1x2y2, start, end, "", None))
+        self._found.append(_Found("hbb", "", nan, "hbb", x1y1x2y2, start, end))
         boxes_1, empty_1 = self._boxes([place])
         self._found.pop()
         return None if empty_1[0] else np.array(boxes_1[0].bounds)
@@ -154,6 +156,8 @@ class Reader:
 
     def unread(self, read: set[int]) -> None:
         """Notes every closed list with a digit in it that does not begin at one of these places."""
+        if self.text.count("[") == len(read):  # all of them do
+            return
         for match in CLOSED_LIST.finditer(self.text):
             if match.start() not in read:
                 quoted = self.quote(match.start(), match.end())
@@ -179,18 +183,25 @@ class Reader:
         geometries_N, lost_N = self._geometries()
         kept = self._first_of_each(geometries_N, lost_N)
         self._verdict(bool(kept))
+        found = [self._found[i] for i in kept]
         objects = Objects.of(
-            geometries_N[kept], [self._found[i].label for i in kept], kind=[self._found[i].kind for i in kept],
-            scores=[self._found[i].score for i in kept],
+            geometries_N if len(kept) == len(geometries_N) else geometries_N[kept],
+            [f.label for f in found], kind=[f.kind for f in found], scores=[f.score for f in found],
         )  # fmt: skip
+        self.problems.sort(key=lambda p: (p.start, p.end))
+        is_none = self.says_none and not kept
+        return Reading(self.whole, objects, tuple(self.problems), is_none, self._kept_relations(kept))
+
+    def _kept_relations(self, kept: list[int]) -> tuple[Relation, ...]:
+        if not self._relations:
+            return ()
         place = {found: i for i, found in enumerate(kept)}
         relations = dict.fromkeys(
             Relation(place[r.subject], r.predicate, place[r.object])
             for r in self._relations
             if r.subject in place and r.object in place
         )
-        self.problems.sort(key=lambda p: (p.start, p.end))
-        return Reading(self.whole, objects, tuple(self.problems), self.says_none and not kept, tuple(relations))
+        return tuple(relations)
 
     def _take(self, found: _Found) -> int:
         if len(self._found) >= MAX_OBJECTS:
@@ -206,10 +217,12 @@ class Reader:
 
     def _first_of_each(self, geometries_N: np.ndarray, lost_N: np.ndarray) -> list[int]:
         """Places of the shapes that are not lost and were not said before; each repetition is noted."""
-        wkb = shapely.to_wkb(geometries_N).tolist() if len(geometries_N) > 1 else [b""] * len(geometries_N)
-        lost = lost_N.tolist()
-        if not any(lost) and len(set(wkb)) == len(wkb):
-            return list(range(len(wkb)))
+        count, lost = len(lost_N), lost_N.tolist()
+        # shapes in different bounds are different shapes, and bounds are had sooner than bytes
+        raw = shapely.bounds(geometries_N).tobytes()
+        if not any(lost) and len({raw[i : i + 32] for i in range(0, len(raw), 32)}) == count:
+            return list(range(count))
+        wkb = shapely.to_wkb(geometries_N).tolist()
         seen: set[tuple] = set()
         kept: list[int] = []
         for i, found in enumerate(self._found):
@@ -233,20 +246,19 @@ class Reader:
 
     def _geometries(self) -> tuple[np.ndarray, np.ndarray]:
         """Every shape found in scene pixels, and which of them are lost; all of one kind at a time."""
+        forms = [f.form for f in self._found]
+        if forms and forms.count("hbb") == len(forms):
+            return self._boxes(range(len(forms)))
         geometries_N = np.empty(len(self._found), dtype=object)
         lost_N = np.zeros(len(self._found), dtype=bool)
-        places: dict[str, list[int]] = {}
-        kind: str
-        for i, found in enumerate(self._found):
-            kind = "made" if isinstance(found.values, shapely.Geometry) else found.kind
-            places.setdefault(kind, []).append(i)
-        for kind, index in places.items():
-            if kind == "hbb":
+        for form in dict.fromkeys(forms):
+            index = [i for i, other in enumerate(forms) if other == form]
+            if form == "hbb":
                 geometries_N[index], lost_N[index] = self._boxes(index)
-            elif kind == "point":
+            elif form == "point":
                 xy_N2 = self._in_scene(self._clipped(np.array([self._found[i].values for i in index]), index), index)
                 geometries_N[index] = shapely.points(xy_N2)
-            elif kind == "polygon":
+            elif form == "polygon":
                 geometries_N[index] = self._polygons(index)
             else:
                 geometries_N[index] = [self._found[i].values for i in index]
@@ -276,11 +288,11 @@ class Reader:
             lost.append(i)
         return lost
 
-    def _boxes(self, index: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    def _boxes(self, index: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         said_N4 = self._clipped(np.array([self._found[i].values for i in index], dtype=np.float64), index)
         swapped_N2 = said_N4[:, :2] > said_N4[:, 2:]
-        if swapped_N2.any():
-            for row in np.flatnonzero(swapped_N2.any(axis=1)):
+        if np.count_nonzero(swapped_N2):
+            for row in np.flatnonzero(swapped_N2.any(axis=1)).tolist():
                 found = self._found[index[row]]
                 self.note(
                     "swapped", found.start, found.end,
@@ -288,10 +300,11 @@ class Reader:
                 )  # fmt: skip
             said_N4 = np.sort(said_N4.reshape(-1, 2, 2), axis=1).reshape(-1, 4)
         boxes_N4 = self._in_scene(said_N4.reshape(-1, 2), index).reshape(-1, 4)
-        empty_N = (boxes_N4[:, :2] >= boxes_N4[:, 2:]).any(axis=1)
-        for row in np.flatnonzero(empty_N):
+        x1_N, y1_N, x2_N, y2_N = boxes_N4.T
+        empty_N = (x1_N >= x2_N) | (y1_N >= y2_N)
+        for row in empty_N.nonzero()[0].tolist():
             self._empty(self._found[index[row]])
-        return shapely.box(*boxes_N4.T), np.asarray(empty_N)
+        return shapely.box(x1_N, y1_N, x2_N, y2_N), empty_N
 
     def _polygons(self, index: list[int]) -> np.ndarray:
         """Rings of all polygons at once; which ring belongs to which part of which polygon is kept by number."""
@@ -317,19 +330,19 @@ class Reader:
 
     def _clipped(self, said_NK: np.ndarray, owners: Sequence[int] | np.ndarray) -> np.ndarray:
         """Printed numbers (x, y, x, y, ...) as steps within the range, each repair noted once a shape."""
-        steps, scale = self.dialect.steps, 10**self.dialect.steps.decimals
-        owners = np.asarray(owners)
-        broken_NK = said_NK != np.floor(said_NK)
-        if not steps.decimals and not steps.loose and broken_NK.any():
-            for i in _once(owners[broken_NK.any(axis=1)]):
-                f = self._found[i]
-                self.note("not-integer", f.start, f.end, f"{self.quote(f.start, f.end)} has fractions")
-        steps_NK = said_NK * scale
+        steps = self.dialect.steps
+        steps_NK = said_NK * 10**steps.decimals if steps.decimals else said_NK
         largest_K = np.array(steps.largest(self.frame) * (steps_NK.shape[1] // 2), dtype=np.float64)
-        clipped_NK = np.minimum(np.maximum(steps_NK, 0), largest_K)
-        changed_NK = clipped_NK != steps_NK
-        if changed_NK.any():
-            self._note_clipped(owners[changed_NK.any(axis=1)])
+        clipped_NK = np.minimum(np.maximum(steps_NK, 0.0), largest_K)
+        are_whole = not steps.decimals and not steps.loose
+        # what is whole and within the range, as nearly all is, comes out of both as it was
+        if not np.count_nonzero((np.floor(clipped_NK) if are_whole else clipped_NK) != steps_NK):
+            return clipped_NK
+        owners = np.asarray(owners)
+        for i in _once(owners[(said_NK != np.floor(said_NK)).any(axis=1)]) if are_whole else ():
+            f = self._found[i]
+            self.note("not-integer", f.start, f.end, f"{self.quote(f.start, f.end)} has fractions")
+        self._note_clipped(owners[(clipped_NK != steps_NK).any(axis=1)])
         return clipped_NK
 
     def _in_scene(self, steps_N2: np.ndarray, owners: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -338,8 +351,8 @@ class Reader:
         `owners` may name fewer shapes than there are points, an even number of points each.
         """
         xy_N2 = self.dialect.steps.read(steps_N2, self.frame)
-        inside_N2 = np.minimum(np.maximum(xy_N2, 0), (self.frame.scene_width, self.frame.scene_height))
-        if (inside_N2 == xy_N2).all():
+        inside_N2 = np.minimum(np.maximum(xy_N2, 0.0), (self.frame.scene_width, self.frame.scene_height))
+        if not np.count_nonzero(inside_N2 != xy_N2):
             return inside_N2
         # half a step beyond the edge is rounding, not a mistake of the model
         beyond_N = (np.abs(xy_N2 - inside_N2) > self.dialect.steps.step_px(self.frame)).any(axis=1)

@@ -77,5 +77,4 @@ class Steps:
 
     def read(self, steps_N2: np.ndarray, frame: Frame) -> np.ndarray:
         """Inverse of `write`: steps (any reals) to scene pixels."""
-        steps_N2 = np.asarray(steps_N2, dtype=np.float64) + (0.5 if self.cells else 0.0)
-        return frame.from_numbers(steps_N2, self.tops(frame))
+        return frame.from_numbers(steps_N2 + 0.5 if self.cells else steps_N2, self.tops(frame))

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-from georefer.dialects.jsonish import STRING, Item, items, number_list
+from georefer.dialects.jsonish import Item, items, number_list
 from georefer.dialects.reader import Reader
 from georefer.geometry import Objects
 
@@ -25,10 +25,11 @@ _NONE = re.compile(r"\s*(?:```(?:json)?\s*)?(?:none\.?|\[\s*\])\s*(?:```)?\s*", 
 _THOUGHT = r"(?:<think>(?:[^<]++|<(?!/?(?:think|answer)>))*+</think>\s{0,8}+)?"
 MAX_LABEL = 1_000
 
-_N = r"(?:0|[1-9]\d{0,5})"
+_N = r"(?:0|[1-9]\d{0,5}+)"
+# what is repeated gives nothing back: no shorter match could go on where the longest does not
 POINT = rf"\[{_N}, ?{_N}\]"
 BOX = rf"\[{_N}(?:, ?{_N}){{3}}\]"
-LABEL = rf"(?:, ?\"label\": ?{STRING})?"
+LABEL = r'(?:, ?"label": ?"(?:[^"\\\x00-\x1f]++|\\.)*+")?+'
 
 
 def strict_answer(body: str) -> str:
@@ -106,7 +107,10 @@ def read_rows(reader: Reader, start: int, end: int, box_keys: Sequence[str], poi
     for item, holds_rows in each_row(reader, start, end):
         label = item.text("label")
         box = _numbers(reader, item, box_keys, 4)
-        points = [xy for key in point_keys if (xy := _numbers(reader, item, [key], 2)) is not None]
+        points = []
+        for key in point_keys:
+            if key in item.fields and (xy := _numbers(reader, item, (key,), 2)) is not None:
+                points.append(xy)
         place = -1 if box is None else reader.box(box, item.start, item.end, label)
         for xy in points:
             reader.relate(place, "point", reader.point(xy, item.start, item.end, label))
@@ -117,8 +121,13 @@ def read_rows(reader: Reader, start: int, end: int, box_keys: Sequence[str], poi
 
 def _numbers(reader: Reader, item: Item, keys: Iterable[str], count: int) -> list[float] | None:
     """The list of numbers under the first key that is there; a problem where it has another count."""
-    value = next((item[key] for key in keys if key in item), None)
-    numbers = number_list(value)
+    for key in keys:
+        if key in item.fields:
+            break
+    else:
+        return None
+    value = item.fields[key]
+    numbers = value if item.is_row and type(value) is list else number_list(value)
     if numbers is not None and len(numbers) != count:
         reader.wrong_count(item.start, item.end, len(numbers), count)
         return None

@@ -57,21 +57,21 @@ class Objects:
     ) -> Objects:
         """Objects from parallel sequences; ids default to "0", "1", ... in the order given."""
         count = len(geometries)
-        kinds = [kind] * count if isinstance(kind, str) else list(kind)
-        ids = [str(i) for i in range(count)] if ids is None else list(ids)
-        scores = [None] * count if scores is None else list(scores)
-        attributes = [{}] * count if attributes is None else list(attributes)
+        kinds = [kind] * count if isinstance(kind, str) else kind
+        ids = list(map(str, range(count))) if ids is None else list(ids)
+        scores = [None] * count if scores is None else scores
+        attributes = [{} for _ in range(count)] if attributes is None else list(map(dict, attributes))
         lengths = {len(labels), len(kinds), len(ids), len(scores), len(attributes)}
         if lengths != {count}:
             raise ValueError(f"{count} geometries came with columns of lengths {sorted(lengths)}")
         if len(set(ids)) != count:
             raise ValueError("object ids are not unique")
-        if unknown := set(kinds) - set(KINDS):
+        if unknown := set(kinds).difference(KINDS):
             raise ValueError(f"unknown kinds {sorted(unknown)}; known: {', '.join(KINDS)}")
-        floats = [np.nan if s is None else float(s) for s in scores]
+        # numpy makes NaN of None
         return cls(
             _column(ids), _column(labels), _column(kinds), _column(geometries),
-            np.array(floats, dtype=np.float64), _column([dict(a) for a in attributes]),
+            np.array(scores, dtype=np.float64), _column(attributes),
         )  # fmt: skip
 
     @classmethod
@@ -95,7 +95,8 @@ class Objects:
             )
 
     def __getitem__(self, index: Any) -> Objects:
-        index = np.atleast_1d(np.arange(len(self))[index])
+        if not (isinstance(index, np.ndarray) and index.ndim == 1):
+            index = np.atleast_1d(np.arange(len(self))[index])
         return Objects(
             self.ids_N[index], self.labels_N[index], self.kinds_N[index],
             self.geometries_N[index], self.scores_N[index], self.attributes_N[index],
@@ -118,7 +119,7 @@ class Objects:
 
     def with_ids(self, ids: Sequence[str]) -> Objects:
         """The objects with these ids, in this order; KeyError names an id that is not there."""
-        place = {id_: i for i, id_ in enumerate(self.ids_N)}
+        place = dict(zip(self.ids_N.tolist(), range(len(self)), strict=True))
         return self[np.array([place[id_] for id_ in ids], dtype=int)]
 
     # --- conversions, each a new value -------------------------------------------------------------------
@@ -187,6 +188,8 @@ class Objects:
 
 def _column(values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """A one-dimensional object array; numpy would unpack geometries and mappings otherwise."""
+    if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 1:
+        return values.copy()
     column = np.empty(len(values), dtype=object)
     column[:] = list(values)
     return column

@@ -213,7 +213,7 @@ class Areas:
 def _bounds(shapes_N: np.ndarray) -> np.ndarray:
     """Bounds (N, 4); NaN for what is missing, empty or holds a number that is not finite."""
     boxes_N4 = shapely.bounds(shapes_N).reshape(-1, 4)
-    if np.isnan(boxes_N4).any() or not np.isfinite(shapely.get_coordinates(shapes_N)).all():
+    if not np.isfinite(shapely.get_coordinates(shapes_N)).all():
         boxes_N4[_nowhere(shapes_N)] = np.nan
     return boxes_N4
 
@@ -239,8 +239,9 @@ def polygon_iou_pairs(shapes_P: np.ndarray, others_P: np.ndarray) -> np.ndarray:
 def shape_iou(shapes_N: np.ndarray, shapes_M: np.ndarray, *, as_boxes: bool) -> np.ndarray:
     """Pairwise IoU of shapes: of their bounds where `as_boxes`, of their true areas otherwise."""
     if as_boxes:
-        boxes_N4, boxes_M4 = (_bounds(np.asarray(shapes, dtype=object)) for shapes in (shapes_N, shapes_M))
-        return hbb_iou(boxes_N4, boxes_M4)
+        count, both = len(shapes_N), [np.asarray(shapes, dtype=object) for shapes in (shapes_N, shapes_M)]
+        boxes_4 = _finite_rows(_bounds(np.concatenate(both)))
+        return _hbb_iou(boxes_4[:count], boxes_4[count:])
     return overlap(shapes_N, shapes_M)
 
 
@@ -249,7 +250,10 @@ def shape_iou(shapes_N: np.ndarray, shapes_M: np.ndarray, *, as_boxes: bool) -> 
 
 def hbb_iou(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:
     """Pairwise IoU (N, M) of boxes (x1, y1, x2, y2); 0 where both have no area or a number is not finite."""
-    a_N4, b_M4 = _finite_rows(as_rows(boxes_N4, 4)), _finite_rows(as_rows(boxes_M4, 4))
+    return _hbb_iou(_finite_rows(as_rows(boxes_N4, 4)), _finite_rows(as_rows(boxes_M4, 4)))
+
+
+def _hbb_iou(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
     if len(a_N4) * len(b_M4) <= HBB_FEW:
         return _hbb_iou_of_few(a_N4, b_M4)
     # a union of nothing is the smallest number rather than 0: divided by it, 0 is the 0 that is meant
@@ -271,11 +275,12 @@ def hbb_iou(boxes_N4: np.ndarray, boxes_M4: np.ndarray) -> np.ndarray:
 
 def _hbb_iou_of_few(a_N4: np.ndarray, b_M4: np.ndarray) -> np.ndarray:
     """The same in a few array operations: for the boxes of one answer the calls cost more than the numbers."""
-    size_N2, size_M2 = np.maximum(a_N4[:, 2:] - a_N4[:, :2], 0.0), np.maximum(b_M4[:, 2:] - b_M4[:, :2], 0.0)
-    side_NM2 = np.minimum(a_N4[:, None, 2:], b_M4[:, 2:]) - np.maximum(a_N4[:, None, :2], b_M4[:, :2])
-    np.maximum(side_NM2, 0.0, out=side_NM2)
-    inter_NM = side_NM2[..., 0] * side_NM2[..., 1]
-    union_NM = np.maximum(size_N2[:, 0] * size_N2[:, 1], SMALLEST)[:, None] + size_M2[:, 0] * size_M2[:, 1] - inter_NM
+    a_4N, b_4M = np.ascontiguousarray(a_N4.T), np.ascontiguousarray(b_M4.T)
+    size_2N, size_2M = np.maximum(a_4N[2:] - a_4N[:2], 0.0), np.maximum(b_4M[2:] - b_4M[:2], 0.0)
+    side_2NM = np.minimum(a_4N[2:, :, None], b_4M[2:, None]) - np.maximum(a_4N[:2, :, None], b_4M[:2, None])
+    np.maximum(side_2NM, 0.0, out=side_2NM)
+    inter_NM = side_2NM[0] * side_2NM[1]
+    union_NM = np.maximum(size_2N[0] * size_2N[1], SMALLEST)[:, None] + size_2M[0] * size_2M[1] - inter_NM
     return inter_NM / union_NM
 
 
@@ -345,8 +350,9 @@ def _areas(boxes_N4: np.ndarray) -> np.ndarray:
 
 def _finite_rows(boxes_N4: np.ndarray) -> np.ndarray:
     """Boxes with those of no extent at the origin whose numbers are NaN, infinite or absurd."""
-    good_N = _finite(boxes_N4)
-    return boxes_N4 if good_N.all() else np.where(good_N[:, None], boxes_N4, 0.0)
+    if np.abs(boxes_N4).max(initial=0.0) <= LIMIT:
+        return boxes_N4
+    return np.where(_finite(boxes_N4)[:, None], boxes_N4, 0.0)
 
 
 def _finite(boxes_N4: np.ndarray) -> np.ndarray:

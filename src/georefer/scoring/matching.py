@@ -22,20 +22,28 @@ def match_optimal(iou_PT: np.ndarray, threshold: float) -> np.ndarray:
             matched_P[prediction] = truth
         return matched_P
     counts_PT = iou_PT >= threshold
-    if counts_PT.sum(axis=0).max() <= 1 and counts_PT.sum(axis=1).max() <= 1:  # no two pairs compete
-        predictions, truths = np.nonzero(counts_PT)
-        matched_P[predictions] = truths
+    if pairs := _lone_pairs(counts_PT):
+        matched_P[pairs[0]] = pairs[1]
         return matched_P
     # a pair that counts outweighs any gain in overlap elsewhere, so the number of pairs is maximal
-    gain_PT = np.where(iou_PT >= threshold, iou_PT + min(iou_PT.shape) + 1.0, 0.0)
+    gain_PT = np.where(counts_PT, iou_PT + min(iou_PT.shape) + 1.0, 0.0)
     predictions, truths = linear_sum_assignment(gain_PT, maximize=True)
     counts = iou_PT[predictions, truths] >= threshold
     matched_P[predictions[counts]] = truths[counts]
     return matched_P
 
 
+def _lone_pairs(counts_PT: np.ndarray) -> tuple[list[int], list[int]] | None:
+    """Predictions and truths of all pairs that count; None where two of them compete for one of either."""
+    if np.count_nonzero(counts_PT) > min(counts_PT.shape):
+        return None
+    predictions, truths = (places.tolist() for places in counts_PT.nonzero())
+    return (predictions, truths) if len(set(predictions)) == len(set(truths)) == len(truths) else None
+
+
 def count_matches(iou_PT: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
     """True positives, false positives and false negatives of one answer under optimal matching."""
-    hits = float((match_optimal(iou_PT, threshold) >= 0).sum())
+    pairs = _lone_pairs(iou_PT >= threshold)
+    hits = float(len(pairs[0]) if pairs else np.count_nonzero(match_optimal(iou_PT, threshold) >= 0))
     predictions, truths = iou_PT.shape
     return {"tp": hits, "fp": predictions - hits, "fn": truths - hits}
