@@ -9,7 +9,7 @@ import shapely.affinity
 from georefer.geometry import OBB, GeoGrid, Objects
 from georefer.imagery.encode import encode_image
 from georefer.scenes import Scene, SceneRelation
-from georefer.tasks import Asking, Expression
+from georefer.tasks import Asking, Expression, GroupExpression
 
 CLASSES = ("airplane", "apron", "car", "dock", "ship", "stadium", "tank")
 
@@ -45,6 +45,12 @@ _RELATIONS = (
     ("car 1", "approach", "gone"),
     ("car 1", "approach", "car 1"),
 )
+_GROUPS = (
+    (("plane 2", "plane 1"), "the airplanes"),
+    (("ship 1", "ship 2"), "all ships at the dock"),
+    ((), "the stadium"),
+    (("car 2", "car 1", "apron"), "the vehicles and the apron"),
+)
 
 
 def related_scene(name: str = "airport", left_out: str = "") -> Scene:
@@ -59,6 +65,9 @@ def related_scene(name: str = "airport", left_out: str = "") -> Scene:
 
 
 def related_asking(scene: Scene, **limits: int) -> Asking:
-    """What can be asked about it, each object by an expression."""
+    """What can be asked about it, each object by an expression, and several or none by others."""
     expressions = tuple(Expression(o.id, f"the {o.label} called {o.id}", "attribute") for o in scene.objects)
-    return Asking(CLASSES, expressions, absent=1, per_task={name.replace("_", "-"): n for name, n in limits.items()})
+    there = set(scene.objects.ids_N)
+    groups = tuple(GroupExpression(ids, text, "class") for ids, text in _GROUPS if there.issuperset(ids))
+    per_task = {name.replace("_", "-"): n for name, n in limits.items()}
+    return Asking(CLASSES, expressions, absent=1, per_task=per_task, groups=groups)

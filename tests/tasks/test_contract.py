@@ -11,7 +11,7 @@ import pytest
 import shapely
 import shapely.affinity
 from tests.data.dialects import BOXED
-from tests.data.small import LABELS, small_questions, small_scene
+from tests.data.small import ABOVE, BORNE, LABELS, kinds_scene, small_questions, small_scene
 
 from georefer.dialects import DIALECTS
 from georefer.geometry import Frame, Objects
@@ -34,7 +34,9 @@ HERE = [name for name, task in TASKS.items() if not hasattr(task, "given") and "
 
 PAIRS = [pair for pair in product(HERE, BOXED) if holds(*pair)]
 SCENES = [small_scene(number, (160, 120) if number % 2 else (96, 96)) for number in range(4)]
-IN_WORDS = ("vqa", "classification", "multilabel", "caption")
+OF_KINDS = [kinds_scene("kinds", "house", "church", "house", "pool"), kinds_scene("bare", "building", "house", "pool")]
+"""Asked about with a taxonomy, slivers and thoughts."""
+IN_WORDS = ("vqa", "classification", "multilabel", "caption", "region-caption")
 """Tasks whose answers are words, not one of a few."""
 
 GARBAGE = (
@@ -57,7 +59,9 @@ def frame_of(scene):
 
 def questions_of(task):
     """(question, scene) of one task over all scenes; a test that would run over nothing fails here."""
-    found = [(question, scene) for scene in SCENES for question in small_questions(scene) if question.task == task]
+    found = [(question, scene) for scene in SCENES for question in small_questions(scene, (task,))]
+    more = {"labels": BORNE, "above": ABOVE, "slivers": frozenset({"pool"}), "think": True}
+    found += [(question, scene) for scene in OF_KINDS for question in small_questions(scene, (task,), **more)]
     assert found, f"the small scenes ask no question of {task}"
     return found
 
@@ -112,14 +116,15 @@ def test_questions_name_their_scene_and_are_asked_in_words(task):
 
 
 @pytest.mark.parametrize("dialect", BOXED)
-def test_an_absent_class_is_answered_by_saying_so(dialect):
-    absent = [(q, scene) for q, scene in questions_of("detection") if not q.answer_ids]
+@pytest.mark.parametrize("task", ["detection", "grec"])
+def test_what_is_absent_is_answered_by_saying_so(task, dialect):
+    absent = [(q, scene) for q, scene in questions_of(task) if not q.answer_ids]
     assert absent
     for question, scene in absent:
-        gold = score("detection", dialect, gold_text("detection", dialect, question, scene), question, scene)
+        gold = score(task, dialect, gold_text(task, dialect, question, scene), question, scene)
         box = DIALECTS[dialect].write(Objects.from_hbb([[9, 9, 50, 50]], ["x"]), frame_of(scene), labelled=False)
-        said = score("detection", dialect, box, question, scene)
-        silent = score("detection", dialect, "", question, scene)
+        said = score(task, dialect, box, question, scene)
+        silent = score(task, dialect, "", question, scene)
         assert (gold["absent_asked"], gold["absent_right"], gold["fp"]) == (1, 1, 0)
         assert (said["absent_right"], said["fp"]) == (0, 1)
         # silence is not an answer
@@ -149,6 +154,16 @@ def test_every_form_is_asked_in_some_dialect_and_scored_as_it_is():
         boxed = score(task, "georefer", box, question, scene)
         assert exact["hit"] == 1 and exact["inter"] / exact["union"] == pytest.approx(exact["iou"])
         assert boxed["hit"] == (kind == "hbb")
+
+
+@pytest.mark.parametrize("task", ["rec-obb", "detection-obb", "grec-obb"])
+def test_the_oriented_box_of_an_outline_is_right_however_little_of_it_the_outline_fills(task):
+    corner = shapely.union_all([shapely.box(20, 10, 130, 16), shapely.box(20, 10, 26, 110)])
+    scene = dataclasses.replace(SCENES[1], objects=Objects.of([corner], ["road"], kind="polygon"))
+    question = Question("q", scene.id, task, {"expression": "the road", "label": "road"}, scene.objects.ids_N)
+    row = score(task, "georefer", gold_text(task, "georefer", question, scene), question, scene)
+    assert corner.area < 0.2 * corner.minimum_rotated_rectangle.area
+    assert headline(task, [row]) == 1
 
 
 @pytest.mark.parametrize(
@@ -185,13 +200,14 @@ def test_a_benchmark_brings_its_own_words():
 
 
 @pytest.mark.parametrize("dialect", BOXED)
-def test_duplicates_do_not_pay_in_detection(dialect):
-    for question, scene in questions_of("detection"):
+@pytest.mark.parametrize("task", ["detection", "grec"])
+def test_duplicates_do_not_pay_in_detection(task, dialect):
+    for question, scene in questions_of(task):
         gold = truth(question, scene).to_hbb()
         shifted = Objects.concat([gold, gold.replaced(gold.scale(1.03, 1.03).geometries_N)])
         for said in (Objects.concat([gold] * 3), shifted):  # word for word, and moved a little
             text = DIALECTS[dialect].write(said, frame_of(scene), labelled=False)
-            row = score("detection", dialect, text, question, scene)
+            row = score(task, dialect, text, question, scene)
             assert row["tp"] == len(gold)
             read = DIALECTS[dialect].read(text, frame_of(scene)).areas
             assert row["fp"] == len(read) - len(gold) == (0 if said is not shifted else row["fp"])

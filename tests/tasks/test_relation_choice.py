@@ -180,6 +180,27 @@ def test_of_unknown_predicates_only_classes_are_doubted():
             assert absent & set(re.findall(r"\w+", text))
 
 
+@pytest.mark.parametrize(
+    ("hidden", "unsure"),
+    [
+        ({"slivers": frozenset({"tank"})}, "tank"),
+        # a bare ship may be one
+        ({"above": {"tank": frozenset({"tank", "ship"}), "ship": frozenset({"ship"})}}, "tank"),
+    ],
+)
+def test_nothing_is_false_for_want_of_a_class_that_is_perhaps_there(hidden, unsure):
+    told = {True: 0, False: 0}
+    for seed in range(30):
+        for more in ({}, hidden):
+            asking = dataclasses.replace(related_asking(SCENE), **more)
+            for question in TASK.questions(SCENE, asking, np.random.default_rng(seed)):
+                for option in question.params["options"]:
+                    said = re.fullmatch(r"The ([\w ]+?) is (.+) the ([\w ]+?)\.", option)
+                    if said and unsure in (said[1], said[3]) and not cannot_hold(said[1], said[2], said[3]):
+                        told[bool(more)] += 1
+    assert told[False] > 0 == told[True]
+
+
 def test_questions_are_drawn_alike_and_groups_stay_whole():
     assert questions_of(3) == questions_of(3) and questions_of(3) != questions_of(4)
     for limit in (0, 2, 3, 9, 10**6):

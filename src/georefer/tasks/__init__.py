@@ -8,18 +8,20 @@ from georefer.tasks.base import (
     Expression,
     Form,
     GroupExpression,
+    Known,
     Task,
     in_reading_order,
     truth,
     with_article,
 )
-from georefer.tasks.caption import Caption
+from georefer.tasks.caption import Caption, RegionCaption
 from georefer.tasks.choice import Choice
 from georefer.tasks.classification import Classification
 from georefer.tasks.detection import Detection
 from georefer.tasks.dialogue import Dialogue, Turn, render
 from georefer.tasks.given import Given
 from georefer.tasks.graph import SceneGraph
+from georefer.tasks.grec import GREC
 from georefer.tasks.multilabel import MultiLabel
 from georefer.tasks.phrase import Phrase
 from georefer.tasks.presence import Presence
@@ -35,6 +37,10 @@ _ALL: tuple[Task, ...] = (
     Detection(),
     Detection("detection-obb", OBB_FORM),
     Detection("segment", OUTLINE),
+    # generalised referring: several objects, or none
+    GREC(),
+    GREC("grec-obb", OBB_FORM),
+    GREC("gres", OUTLINE),
     Presence(),
     VQA(),
     Choice(),
@@ -42,6 +48,7 @@ _ALL: tuple[Task, ...] = (
     Classification(),
     MultiLabel(),
     Caption(),
+    RegionCaption(),
     # GeoGround: a shape is given, a finer or a coarser one is asked for
     Given("hbb-to-obb", BOX, OBB_FORM),
     Given("hbb-to-outline", BOX, OUTLINE),
@@ -64,6 +71,6 @@ _ALL: tuple[Task, ...] = (
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 __all__ = [
-    "BOX", "OBB_FORM", "OUTLINE", "TASKS", "Asking", "Dialogue", "Expression", "Form", "GroupExpression", "Task",
-    "Turn", "in_reading_order", "render", "truth", "with_article",
+    "BOX", "OBB_FORM", "OUTLINE", "TASKS", "Asking", "Dialogue", "Expression", "Form", "GroupExpression", "Known",
+    "Task", "Turn", "in_reading_order", "render", "truth", "with_article",
 ]  # fmt: skip

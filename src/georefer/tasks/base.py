@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,12 +44,31 @@ class GroupExpression:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a scene shows of the classes that may be asked about, each in the order of `Asking.askable`.
+
+    A class that stands in none of these is unsure: perhaps it is there, as a bare "building" may be a house.
+    """
+
+    present: tuple[str, ...]
+    """Something surely is of it."""
+    listed: tuple[str, ...]
+    """Of those, the ones of which every object is known: no object of a wider class may be one more."""
+    counted: tuple[str, ...]
+    """Of those, the ones of which no sliver may be one more."""
+    absent: tuple[str, ...]
+    """Nothing that shows can be of it."""
+
+
+@dataclass(frozen=True)
 class Asking:
     """What may be asked about a scene: settings of a recipe, and phrases proved for the scene.
 
-    `labels` are all classes of the dataset, so that absent ones are asked too: `absent` of them per scene.
-    `per_task` bounds the questions of one task about one scene. `above` gives, with a taxonomy, every class
-    that is a kind of another, with itself and all that it is a kind of (`scenes.taxonomy.all_above`).
+    `labels` are all classes that objects of the dataset bear, so that absent ones are asked too: `absent` of them per
+    scene. `per_task` bounds the questions of one task about one scene. `above` gives, with a taxonomy, every class
+    that is a kind of another, with itself and all that it is a kind of (`scenes.taxonomy.all_above`); those are asked
+    about as well, and an object answers to each of them. `slivers` are classes of what shows too little to be asked
+    about: they are not absent, and not counted. With `think`, questions bring a thought (`tasks.thought`).
     """
 
     labels: tuple[str, ...]
@@ -57,6 +77,8 @@ class Asking:
     per_task: Mapping[str, int] = field(default_factory=dict)
     groups: tuple[GroupExpression, ...] = ()
     above: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    slivers: frozenset[str] = frozenset()
+    think: bool = False
 
     def choose(self, task: str, candidates: list, rng: np.random.Generator) -> list:
         """At most the allowed number of candidates, in their order."""
@@ -67,9 +89,50 @@ class Asking:
 
     def absent_labels(self, scene: Scene, rng: np.random.Generator) -> list[str]:
         """Some classes that the scene does not hold."""
-        missing = [label for label in self.labels if label not in set(scene.objects.labels_N)]
+        missing = self.known(scene).absent
         count = min(self.absent, len(missing))
         return [missing[i] for i in sorted(rng.choice(len(missing), count, replace=False))] if count else []
+
+    @cached_property
+    def askable(self) -> tuple[str, ...]:
+        """The labels, and behind them in alphabetical order what else they are kinds of."""
+        wider = set[str]().union(*map(self.kinds, self.labels))
+        return (*self.labels, *sorted(wider - set(self.labels)))
+
+    def kinds(self, label: str) -> frozenset[str]:
+        """The class and all that it is a kind of."""
+        return self.above.get(label) or frozenset({label})
+
+    def labelled(self, scene: Scene, label: str) -> Objects:
+        """The objects of a scene that are of a class, by their own or as a kind of it."""
+        return scene.objects[np.array([label in self.kinds(own) for own in scene.objects.labels_N], dtype=bool)]
+
+    def known(self, scene: Scene) -> Known:
+        """Which classes are there, which are not, and of which all that shows is known."""
+        own = {str(label) for label in scene.objects.labels_N}
+        there = set[str]().union(*map(self.kinds, own))
+        # what is there as well if a bare "tower" is one of the towers that are heritage
+        doubtful = set[str]().union(*(self.perhaps(label) - self.kinds(label) for label in own))
+        hidden = set[str]().union(*map(self.perhaps, self.slivers))
+        present = tuple(label for label in self.askable if label in there)
+        listed = tuple(label for label in present if label not in doubtful)
+        return Known(
+            present,
+            listed,
+            tuple(label for label in listed if label not in hidden),
+            tuple(label for label in self.askable if label not in there | doubtful | hidden),
+        )
+
+    def perhaps(self, label: str) -> frozenset[str]:
+        """All classes that something of this one can be of: those of its own kinds, and theirs by other parents."""
+        if label not in self._reach:
+            self._reach[label] = self.kinds(label).union(*(kinds for kinds in self.above.values() if label in kinds))
+        return self._reach[label]
+
+    @cached_property
+    def _reach(self) -> dict[str, frozenset[str]]:
+        """Filled by `perhaps`."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -83,6 +146,10 @@ class Form:
     def as_boxes(self) -> bool:
         """Whether overlap is that of bounding boxes."""
         return self.kinds == ("hbb",)
+
+    def compared(self, objects: Objects) -> Objects:
+        """What answers are compared with: where oriented boxes are asked for, those of the outlines."""
+        return objects.to_obb() if self.kinds == ("obb",) else objects
 
     def of(self, objects: Objects, dialect: Dialect) -> Objects:
         """Objects in this form, as the dialect says it: outlines as polygons where it can, else as masks."""
@@ -136,8 +203,12 @@ def in_reading_order(objects: Objects) -> Objects:
 
 
 def truth(question: Question, scene: Scene) -> Objects:
-    """The objects that answer a question."""
-    return scene.objects.with_ids(question.answer_ids)
+    """The objects that answer a question; `params["called"]` gives own classes the name under which they are asked."""
+    found = scene.objects.with_ids(question.answer_ids)
+    if not (called := question.params.get("called")):
+        return found
+    labels_N = np.array([called.get(label, label) for label in found.labels_N], dtype=object)
+    return replace(found, labels_N=labels_N)
 
 
 def worded(question: Question, own: Callable[[Mapping[str, Any]], str]) -> str:

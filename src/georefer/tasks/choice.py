@@ -21,8 +21,8 @@ class Choice:
     """`params["options"]` are the texts, `answer_text` is the letter of the right one.
 
     Read by `georefer.scoring.read_choice`: an answer that names two options is wrong. Built from objects, it asks
-    which class is in the image. What a model that always says the same letter gets, CircularEval shows
-    (`georefer.scoring.circular_rows`); here every question stands for itself.
+    which class is in the image, among classes that surely are not. What a model that always says the same letter gets,
+    CircularEval shows (`georefer.scoring.circular_rows`); here every question stands for itself.
     """
 
     name = "choice"
@@ -36,12 +36,12 @@ class Choice:
     )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
-        present = sorted(set(scene.objects.labels_N) & set(asking.labels))
-        absent = [label for label in asking.labels if label not in set(scene.objects.labels_N)]
+        known = asking.known(scene)
+        absent = known.absent
         if not absent:
             return []
         found = []
-        for label in asking.choose(self.name, present, rng):
+        for label in asking.choose(self.name, sorted(known.present), rng):
             wrong = [absent[i] for i in rng.permutation(len(absent))[: OPTIONS - 1]]
             place = int(rng.integers(len(wrong) + 1))
             params = {"options": [*wrong[:place], label, *wrong[place:]], "label": label}

@@ -3,13 +3,14 @@
 The words are those that `georefer.scoring.captions` reads, so that every caption is proved before it is used: each
 class named, counted and placed, and nothing said that is not so. A place is where the middles of bounding boxes lie:
 quarters and halves of the image, and its centre, a third of the sides. A class whose name does not bend to grammar
-("Fort, bunker, casemate") is listed with its number in brackets.
+("Fort, bunker, casemate") is listed with its number in brackets. Of a class of which more shows, or may, than is
+known, the number is "at least" so many: that is no count, and neither is any number that an answer says of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -19,7 +20,7 @@ from georefer.geometry import Objects
 from georefer.geometry.repair import repaired
 from georefer.scoring import Row
 from georefer.scoring.captions import grounded_row
-from georefer.scoring.captions.claims import Place
+from georefer.scoring.captions.claims import Place, read_claims
 from georefer.scoring.captions.grounded import lies_in
 
 IRREGULARS: Mapping[str, str] = MappingProxyType(
@@ -58,11 +59,14 @@ _QUARTERS, _HALVES = _NAMED[1:5], _NAMED[5:]
 def describe(
     objects: Objects, size: tuple[int, int], rng: np.random.Generator, *,
     labels: Sequence[str] = (), irregulars: Mapping[str, str] = IRREGULARS,
+    uncounted: Collection[str] = (), whole: bool = True,
 ) -> str:  # fmt: skip
     """A caption of two or more sentences; "" where there are no objects, or none could be proved.
 
     `size` is (width, height) in pixels. `labels` are all classes of the dataset, so that no word is taken for one
-    that is meant by another; those of the objects are always among them. `rng` chooses the opening words.
+    that is meant by another; those of the objects are always among them. `rng` chooses the opening words. Of classes
+    that are `uncounted` more may show than there are objects. Unless the objects are the `whole` of what shows,
+    nothing is said of what takes up the most room or of how many kinds there are.
     """
     if not len(objects):
         return ""
@@ -70,23 +74,65 @@ def describe(
     orders = (list(names.items()), list(names.items())[::-1])
     opening = _OPENINGS[int(rng.integers(len(_OPENINGS)))]
     for plain in (False, True):
-        text = _Telling(objects, size, irregulars, plain).caption(opening)
+        text = _Telling(objects, size, irregulars, plain, uncounted, whole).caption(opening)
         # either way round, so that no name is read as its class only because that class comes first
-        if all(is_proved(grounded_row(text, objects, size, dict(order))) for order in orders):
+        if all(is_proved(claims_row(text, objects, size, dict(order), uncounted)) for order in orders):
             return text
     return ""
 
 
+def describe_one(objects: Objects, size: tuple[int, int], names: Mapping[str, Sequence[str]]) -> str:
+    """A caption of one object: its class, its place and how much of the image it takes up; "" if it is not proved."""
+    label = str(objects.labels_N[0])
+    noun = with_indefinite(spoken(label)) if bends(label) else spoken(label)
+    room = shapely.intersection(repaired(objects.geometries_N), shapely.box(0, 0, *size))[0].area / (size[0] * size[1])
+    share = _percent(room) if room >= 0.01 else "less than 1 %"
+    told = f"{noun[0].upper()}{noun[1:]} {_place_of(middles(objects, size))}. It takes up {share} of the image."
+    orders = (dict(names), dict(list(names.items())[::-1]))
+    return told if all(is_proved(claims_row(told, objects, size, order, [label])) for order in orders) else ""
+
+
 def is_proved(row: Row) -> bool:
     """Whether a caption names, counts and places every class, and says nothing that is not so."""
-    complete = row["there"] == row["named_right"] == row["classes_counted"] == row["classes_placed"]
+    complete = row["there"] == row["named_right"] == row["classes_placed"]
+    complete &= row["classes_counted"] == row["there"] - row.get("uncounted", 0)
     return bool(complete and row["claims"] == row["claims_right"] and not row["denied"])
+
+
+def claims_row(
+    text: str, objects: Objects, size: tuple[int, int], names: Mapping[str, Sequence[str]],
+    uncounted: Collection[str] = (),
+) -> Row:  # fmt: skip
+    """`grounded_row` without the numbers said of `uncounted` classes, with how many of these are there."""
+    row = dict(grounded_row(text, objects, size, names))
+    there = set(uncounted) & {str(label) for label in objects.labels_N}
+    row["uncounted"] = len(there)
+    claims = read_claims(text, names) if there else {}
+    for label in there & claims.keys():
+        middle_N2 = middles(objects.labelled(label), size)
+        right = [said == {int(lies_in(place, middle_N2).sum())} for place, said in claims[label].counts.items()]
+        row["classes_counted"] -= bool(right) and all(right)
+        for column, number in (("counted", len(right)), ("count_right", sum(right))):
+            row[column] -= number
+            row["claims" if column == "counted" else "claims_right"] -= number
+    return row
+
+
+def middles(objects: Objects, size: tuple[int, int]) -> np.ndarray:
+    """Middles (N, 2) of bounding boxes, as parts of the image's sides."""
+    boxes_N4 = objects.hbb_N4
+    return (boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2 / np.array(size)
 
 
 def spoken_names(labels: Sequence[str], irregulars: Mapping[str, str] = IRREGULARS) -> dict[str, tuple[str, ...]]:
     """Every class with the plural that its captions say, where it is not the regular one of its last word."""
     spelled = {label: plural(label, irregulars) for label in map(str, labels)}
     return {label: () if many == plural(label, {}) else (many,) for label, many in spelled.items()}
+
+
+def bends(label: str) -> bool:
+    """Whether a class's name bends to grammar: with an article, and in the plural."""
+    return not _AWKWARD.search(label)
 
 
 def spoken(label: str) -> str:
@@ -120,10 +166,13 @@ def with_indefinite(noun: str) -> str:
 class _Telling:
     """One scene's objects, told: `plain` puts the number of every class in brackets behind its name."""
 
-    def __init__(self, objects: Objects, size: tuple[int, int], irregulars: Mapping[str, str], plain: bool) -> None:
+    def __init__(
+        self, objects: Objects, size: tuple[int, int], irregulars: Mapping[str, str], plain: bool,
+        uncounted: Collection[str], whole: bool,
+    ) -> None:  # fmt: skip
         self.labels_N, self.irregulars, self.plain = objects.labels_N.astype(str), irregulars, plain
-        boxes_N4 = objects.hbb_N4
-        self.middle_N2 = (boxes_N4[:, :2] + boxes_N4[:, 2:]) / 2 / np.array(size)
+        self.uncounted, self.whole = frozenset(uncounted), whole
+        self.middle_N2 = middles(objects, size)
         image = shapely.box(0, 0, *size)
         shown_N = shapely.intersection(repaired(objects.geometries_N), image)
         self.room_N = shapely.area(shown_N) / image.area
@@ -142,20 +191,21 @@ class _Telling:
     # --- words -------------------------------------------------------------------------------------------
 
     def _bends(self, label: str) -> bool:
-        return not self.plain and not _AWKWARD.search(label)
+        return not self.plain and bends(label)
 
     def _many(self, label: str) -> str:
         return plural(label, self.irregulars) if self._bends(label) else spoken(label)
 
     def _number_of(self, label: str, count: int) -> str:
-        """As in "three ships", or "fort, bunker, casemate (3)"."""
+        """As in "three ships", "at least three ships", or "fort, bunker, casemate (3)"."""
+        bound = "at least " if label in self.uncounted else ""
         if not self._bends(label):
-            return f"{spoken(label)} ({count})"
-        return f"{_in_words(count)} {spoken(label) if count == 1 else self._many(label)}"
+            return f"{spoken(label)} ({bound}{count})"
+        return f"{bound}{_in_words(count)} {spoken(label) if count == 1 else self._many(label)}"
 
     def _all_of(self, label: str, count: int) -> str:
         """All objects of a class once more, where the first sentence has counted them."""
-        if not self._bends(label) or not self._is_counted_first:
+        if not self._bends(label) or not self._is_counted_first or label in self.uncounted:
             return self._number_of(label, count)
         if count == 1:
             return f"the {spoken(label)}"
@@ -171,13 +221,15 @@ class _Telling:
         counts = {label: int((self.labels_N == label).sum()) for label in self.room}
         if self._is_counted_first:
             return f"{opening} {_joined([self._number_of(label, count) for label, count in counts.items()])}"
+        if not self.whole:
+            return f"{opening} objects of many kinds"
         kinds = f"{opening} objects of {_in_words(len(counts))} kinds"
         label = max(counts, key=lambda name: counts[name])
         return f"{kinds}, most of them {self._many(label)}" if 2 * counts[label] > len(self.labels_N) else kinds
 
     def _main(self) -> str:
         """What takes up the most room: one object if it stands out, else a class; nothing where neither does."""
-        if self.plain or len(self.labels_N) < 2:
+        if self.plain or len(self.labels_N) < 2 or not self.whole:
             return ""
         if (first := self._largest()) is not None:
             label, room = str(self.labels_N[first]), float(self.room_N[first])
@@ -204,7 +256,7 @@ class _Telling:
         if sum(number for number, _ in quarters) == count:
             # the most first
             said = [f"{self._number_of(label, n)} {words}" for n, words in sorted(quarters, key=lambda q: -q[0]) if n]
-            return f"there {'is' if said[0].startswith('one ') else 'are'} {_joined(said)}"
+            return f"there {'is' if re.match('(?:at least )?one ', said[0]) else 'are'} {_joined(said)}"
         # some lie right on the lines between: only where most are is said
         number, words = max((int(lies_in(place, middle_N2).sum()), words) for place, words in _HALVES)
         return f"{self._number_of(label, number)} {'is' if number == 1 else 'are'} {words}, and others elsewhere"

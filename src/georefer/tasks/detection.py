@@ -12,10 +12,11 @@ from georefer.geometry import Frame, shape_iou
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row, count_matches
 from georefer.tasks.base import BOX, Asking, Form, in_reading_order, truth, worded
+from georefer.tasks.thought import asked_to_think, thought_of_class, thought_params, with_thought
 
 
 class Detection:
-    """Asked for every class present and for some that are absent.
+    """Asked for every class of which all objects are known, kinds of it included, and for some that are absent.
 
     Scored at IoU 0.5 under optimal one-to-one matching, of boxes where boxes are asked for, of true areas otherwise. A
     question whose right answer is "none" adds only false positives to the F1; how often it is answered right is the
@@ -36,22 +37,26 @@ class Detection:
         self.name, self.form = name, form
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
-        present = [label for label in asking.labels if label in set(scene.objects.labels_N)]
-        labels = asking.choose(self.name, present, rng) + asking.absent_labels(scene, rng)
-        return [self._question(scene, label) for label in labels]
+        listed = list(asking.known(scene).listed)
+        labels = asking.choose(self.name, listed, rng) + asking.absent_labels(scene, rng)
+        return [self._question(scene, asking, label) for label in labels]
 
-    def _question(self, scene: Scene, label: str) -> Question:
-        found = in_reading_order(scene.objects.labelled(label))
-        return Question(f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, tuple(found.ids_N))
+    def _question(self, scene: Scene, asking: Asking, label: str) -> Question:
+        found = in_reading_order(asking.labelled(scene, label))
+        thought = thought_of_class(label, scene, asking) if asking.think else ""
+        params = {"label": label, **thought_params(asking, thought)}
+        return Question(f"{scene.id}/{self.name}/{label}", scene.id, self.name, params, tuple(found.ids_N))
 
     def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
-        return worded(question, lambda params: f"Find every {params['label']}. {self.form.wish}".rstrip())
+        own = f"Find every {question.params.get('label')}. {self.form.wish}".rstrip()
+        return asked_to_think(worded(question, lambda params: own), question, dialect)
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
-        return dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)
+        said = dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)
+        return with_thought(said, question, dialect)
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
-        gold = truth(question, scene)
+        gold = self.form.compared(truth(question, scene))
         iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
         is_absent = not len(gold)
         return {

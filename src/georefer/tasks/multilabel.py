@@ -45,12 +45,11 @@ class MultiLabel:
     )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
-        there = set(scene.objects.labels_N)
-        present = [label for label in asking.labels if label in there]
-        absent = [label for label in asking.labels if label not in there]
+        known = asking.known(scene)
+        present, absent = known.present, known.absent
         more = max(0, MAX_OFFERED - len(present))
         chosen = {*present, *(absent[i] for i in rng.permutation(len(absent))[:more])}
-        labels = [label for label in asking.labels if label in chosen]
+        labels = [label for label in asking.askable if label in chosen]
         if not labels or asking.per_task.get(self.name, 1) < 1:
             return []
         mark = separator(labels)

@@ -35,7 +35,7 @@ class Presence:
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
         absent = asking.absent_labels(scene, rng)
-        present = sorted(set(scene.objects.labels_N) & set(asking.labels))
+        present = sorted(asking.known(scene).present)
         # as many with yes as with no: a model that always says the same is right half the time
         count = min(len(absent), len(present), asking.per_task.get(self.name, len(absent)))
         chosen = [present[i] for i in rng.choice(len(present), count, replace=False)] if count else []

@@ -12,7 +12,8 @@ from georefer.dialects import Dialect, Reading
 from georefer.geometry import Frame, Object, shape_iou
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
-from georefer.tasks.base import BOX, Asking, Expression, Form, truth, worded
+from georefer.tasks.base import BOX, Asking, Expression, Form, GroupExpression, truth, worded
+from georefer.tasks.thought import asked_to_think, thought_of_phrase, thought_params, with_thought
 
 
 class REC:
@@ -42,20 +43,22 @@ class REC:
                 f"{scene.id}/{self.name}/{number}",
                 scene.id,
                 self.name,
-                _params(expression),
+                expression_params(expression, scene, asking),
                 (expression.object_id,),
             )
             for number, expression in enumerate(chosen)
         ]
 
     def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
-        return worded(question, lambda params: f"Where is {params['expression']}? {self.form.wish}".rstrip())
+        own = f"Where is {question.params.get('expression')}? {self.form.wish}".rstrip()
+        return asked_to_think(worded(question, lambda params: own), question, dialect)
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
-        return dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)
+        said = dialect.write(self.form.of(truth(question, scene), dialect), frame, labelled=False)
+        return with_thought(said, question, dialect)
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
-        gold, found = truth(question, scene), reading.areas
+        gold, found = self.form.compared(truth(question, scene)), reading.areas
         iou_PT = shape_iou(found.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
         iou = float(iou_PT.min()) if iou_PT.size else 0.0
         area, gold_area = (sum(_area(o, self.form) for o in objects) for objects in (found, gold))
@@ -67,11 +70,13 @@ class REC:
         }  # fmt: skip
 
 
-def _params(expression: Expression) -> dict[str, Any]:
+def expression_params(expression: Expression | GroupExpression, scene: Scene, asking: Asking) -> dict[str, Any]:
+    """What a question holds of its expression, and a thought where one is wanted."""
     params: dict[str, Any] = {"expression": expression.text, "by": expression.by}
     if expression.level:
         params |= {"level": expression.level, "distractors": expression.distractors}
-    return params
+    thought = thought_of_phrase(expression, scene, asking) if asking.think else ""
+    return params | thought_params(asking, thought)
 
 
 def _area(thing: Object, form: Form) -> float:

@@ -60,12 +60,12 @@ class Statement:
 
 
 class Facts:
-    """What can be decided about statements from a scene."""
+    """What can be decided about statements from a scene; of the classes `perhaps` there, not that they are absent."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, perhaps: Iterable[str] = ()) -> None:
         self.relations = relations_of(scene)
         self.label = {o.id: str(o.label) for o in scene.objects}
-        self.present = {plain_name(label) for label in self.label.values()}
+        self.present = {plain_name(label) for label in (*self.label.values(), *perhaps)}
         self._between: dict[tuple[str, str], set[str]] = {}
         self._true: set[tuple[tuple[str, str], str, tuple[str, str]]] = set()
         for r in self.relations:
@@ -128,7 +128,7 @@ class RelationChoice:
     )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
-        facts = Facts(scene)
+        facts = Facts(scene, set(asking.askable) - set(asking.known(scene).absent))
         left = asking.per_task.get(self.name, len(facts.relations) * OPTIONS)
         groups: dict[int, list[Question]] = {}
         seen: set[tuple] = set()

@@ -38,15 +38,15 @@ class VQA:
     )
 
     def questions(self, scene: Scene, asking: Asking, rng: np.random.Generator) -> list[Question]:
-        present = [label for label in asking.labels if label in set(scene.objects.labels_N)]
-        labels = asking.choose(self.name, present, rng) + asking.absent_labels(scene, rng)
+        counted = list(asking.known(scene).counted)
+        labels = asking.choose(self.name, counted, rng) + asking.absent_labels(scene, rng)
         return [
             Question(
                 f"{scene.id}/{self.name}/{label}",
                 scene.id,
                 self.name,
                 {"label": label},
-                answer_text=str(len(scene.objects.labelled(label))),
+                answer_text=str(len(asking.labelled(scene, label))),
             )
             for label in labels
         ]
