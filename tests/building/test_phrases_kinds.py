@@ -172,7 +172,8 @@ def test_a_broader_name_fits_what_is_named_closer():
     assert texts(rows, settings=only("class")) == {"1": ["the building under construction"]}
     # a taxonomy knows what words do not show; what is only known to be a vehicle may be a car
     rows = [square("vehicle", 10, 10), square("car", 70, 70)]
-    assert texts(rows, settings=only("class"), narrower={"vehicle": ["car"]}) == {}
+    above = {"car": frozenset({"car", "vehicle"}), "vehicle": frozenset({"vehicle"})}
+    assert texts(rows, settings=only("class"), above=above) == {}
 
 
 def test_a_value_that_is_a_class_elsewhere_is_not_said():

@@ -30,15 +30,19 @@ def test_examples_stay_short(block):
     assert len([line for line in block.splitlines() if line.strip()]) <= 8
 
 
-HOW_TO = ROOT / "docs" / "how-to" / "compare-with-a-paper.md"
-STEPS = re.findall(r"```sh\n(.*?)```\n+```text\n(.*?)```", HOW_TO.read_text(), re.S)
+HOW_TO = ROOT / "docs" / "how-to"
+STEPS = re.compile(r"```sh\n(.*?)```\n+```text\n(.*?)```", re.S)
 
 
-def test_comparing_with_a_paper_prints_what_the_page_shows(tmp_path):
+@pytest.mark.parametrize(("page", "steps"), [("compare-with-a-paper", 6), ("look-at-a-dataset", 2)])
+def test_a_how_to_page_prints_what_it_shows(page, steps, tmp_path):
     """Every command as it stands, in one folder; every line that the page shows is printed."""
-    assert len(STEPS) == 6 == HOW_TO.read_text().count("```sh")
+    text = (HOW_TO / f"{page}.md").read_text()
+    found = STEPS.findall(text)
+    assert len(found) == steps == text.count("```sh")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for commands, shown in STEPS:
+    for commands, shown in found:
         environment = {**os.environ, "PATH": paths}
         run = subprocess.run(
             ["bash", "-e"], input=commands, cwd=tmp_path, env=environment, capture_output=True, text=True

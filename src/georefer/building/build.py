@@ -16,6 +16,7 @@ from georefer.building.card import dataset_card
 from georefer.building.chips import ChipPlan, chip_window_px, windows_overlap
 from georefer.building.evidence import relations_of
 from georefer.building.features import Features
+from georefer.building.phrases import attribute_values
 from georefer.building.recipe import BuildSettings
 from georefer.building.registration import estimate_offsets
 from georefer.building.registration_report import describe, picture, summary
@@ -55,7 +56,7 @@ def build(
         with DatasetWriter(out, replace=overwrite, resume=key) as writer:
             features = _features(areas, strict=strict)
             plans = plan_areas(settings, areas, features)
-            work = Work(settings, areas, _labels(features), _above(settings, features))
+            work = _work(settings, areas, features)
             relations = [_relations(settings, *pair) for pair in zip(areas, features, strict=True)]
             _write_scenes(writer, plans, features, relations, work, engine or Serial())
             counts = +writer.counts
@@ -81,8 +82,12 @@ def _features(areas: Sequence[Area], *, strict: bool) -> list[Features]:
     return features
 
 
-def _labels(features: Sequence[Features]) -> tuple[str, ...]:
-    return tuple(sorted({label for one in features for label in one.objects.labels_N}))
+def _work(settings: BuildSettings, areas: tuple[Area, ...], features: Sequence[Features]) -> Work:
+    """The work with all that is known of the classes of all areas."""
+    labels = tuple(sorted({label for one in features for label in one.objects.labels_N}))
+    words = {label: said for one in reversed(features) for label, said in one.words.items()}
+    values = attribute_values([one.objects for one in features], settings.phrases)
+    return Work(settings, areas, labels, _above(settings, features), words, values)
 
 
 def _above(settings: BuildSettings, features: Sequence[Features]) -> Mapping[str, frozenset[str]]:
@@ -158,6 +163,7 @@ def _manifest(
     return {
         "labels": list(work.labels),
         **({"taxonomy": {k: sorted(work.above[k]) for k in sorted(kinds)}} if kinds else {}),
+        **({"words": _told(work)} if work.words else {}),
         "recipe": to_plain(settings),
         **({"areas": areas} if settings.apart else areas[0]),
         "train_test_overlap_px": 0,
@@ -167,6 +173,11 @@ def _manifest(
         "counts": dict(sorted(counts.items())),
         "versions": versions(),
     }
+
+
+def _told(work: Work) -> dict[str, dict[str, Any]]:
+    """Plural and synonyms of the classes, for rewordings."""
+    return {k: {"plural": w.plural, "synonyms": list(w.synonyms)} for k, w in sorted(work.words.items())}
 
 
 def _area_summary(settings: BuildSettings, area: Area, plan: ChipPlan) -> dict[str, Any]:

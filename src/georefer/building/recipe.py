@@ -26,6 +26,8 @@ class AskSettings:
     """Classes that are not there, asked about per scene."""
     per_task: Mapping[str, int] = field(default_factory=lambda: {"rec": 12})
     """At most so many questions of a task per scene."""
+    think: bool = False
+    """Whether answers bring the reasoning that leads to them, in dialects that think aloud before they answer."""
 
 
 @dataclass(frozen=True)

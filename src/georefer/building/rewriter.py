@@ -16,21 +16,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from georefer.building.phrases.keeping import Refused, Vocabulary, kept
 from georefer.errors import ConfigError
-from georefer.tasks import Expression
+from georefer.tasks import Expression, GroupExpression
+
+Phrase = TypeVar("Phrase", bound=Expression | GroupExpression)
 
 Rewriter = Callable[[list[str]], list[list[str]]]
 """Gives rewordings for each of the phrases, in their order; none where it has none."""
 
 PROMPT = (
-    "You reword phrases that name one object in an aerial image. Keep every fact: class, attributes, position, size, "
-    "numbers and units, neighbours. Add nothing. Keep class names and attribute values word for word. Each rewording "
-    'is a noun phrase that begins with "the". Answer with JSON only: a list with, for each phrase in order, a list of '
-    "{count} rewordings."
+    "You reword phrases that name one or several objects in an aerial image. Keep every fact: class, attributes, "
+    "position, size, numbers and units, neighbours, singular or plural. Add nothing. Keep class names and attribute "
+    'values word for word. Each rewording is a noun phrase that begins with "the". Answer with JSON only: a list with, '
+    "for each phrase in order, a list of {count} rewordings."
 )
 MOST_BYTES = 1_000_000
 """Of an answer; a longer one is not read."""
@@ -70,8 +72,8 @@ class RewriteSettings:
 
 
 def reworded(
-    found: Sequence[Expression], rewriter: Rewriter, vocabulary: Vocabulary, counts: Counter[str], most: int = 2
-) -> list[Expression]:
+    found: Sequence[Phrase], rewriter: Rewriter, vocabulary: Vocabulary, counts: Counter[str], most: int = 2
+) -> list[Phrase]:
     """The expressions of one scene, each followed by at most `most` rewordings that keep its facts.
 
     `counts` gets "taken", and "refused: " with the reason; the rewriter must give a list for each phrase.
@@ -140,6 +142,10 @@ class Endpoint:
                 self.counts[f"no answer: {failed}"] += 1
                 continue
             self._keep(batch, answers)
+        return self.known(phrases)
+
+    def known(self, phrases: list[str]) -> list[list[str]]:
+        """What was answered so far, without asking."""
         return [self._known.get(self._key(phrase), []) for phrase in phrases]
 
     def _key(self, phrase: str) -> str:

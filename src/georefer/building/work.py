@@ -15,7 +15,8 @@ import shapely
 from georefer.building.areas import Area
 from georefer.building.chips import Windows
 from georefer.building.features import Features
-from georefer.building.phrases import expressions
+from georefer.building.mapping import Words
+from georefer.building.phrases import Values, expressions, group_expressions
 from georefer.building.recipe import BuildSettings
 from georefer.building.relations import RelationIndex
 from georefer.building.targets import ChipObjects, chip_objects, on_imagery
@@ -60,6 +61,8 @@ class Work:
     areas: tuple[Area, ...]
     labels: tuple[str, ...]
     above: Mapping[str, frozenset[str]]
+    words: Mapping[str, Words]
+    values: Values
 
     def __call__(self, chips: Chips) -> Part:
         counts: Counter[str] = Counter()
@@ -129,24 +132,25 @@ class Work:
         name += f"-{quarters}{'m' if mirror else ''}" if any(turn) else ""
         encoded = encode_image(turn_image(image, quarters, mirror))
         scene = Scene(name, encoded, _simplified(targets), grid, split, provenance, relations)
-        phrased = expressions(
-            targets, others, found.visible_N, (side, side), self.settings.phrases,
-            relations=relations, gsd_m=grid.gsd_m, rng=rng,
-        )  # fmt: skip
-        # a class of which only slivers show is neither present nor absent, so it is not asked about
-        unclear = set(others.labels_N) - set(targets.labels_N)
-        ask = self.settings.ask
-        labels = tuple(label for label in self.labels if label not in unclear)
-        asking = Asking(labels, tuple(phrased), ask.absent, ask.per_task)
+        seen: tuple[Any, ...] = (targets, others, found.visible_N, (side, side), self.settings.phrases)
+        known: dict[str, Any] = {"relations": relations, "above": self.above, "words": self.words, "rng": rng}
+        phrased = expressions(*seen, gsd_m=grid.gsd_m, **known)
+        groups = group_expressions(*seen, values=self.values, **known)
+        ask, slivers = self.settings.ask, frozenset(map(str, others.labels_N))
+        asking = Asking(
+            self.labels, tuple(phrased), ask.absent, ask.per_task, tuple(groups), self.above, slivers, ask.think
+        )
         return scene, [q for task in ask.tasks for q in TASKS[task].questions(scene, asking, rng)]
 
 
 def place_id(grid: GeoGrid, area: str = "") -> str:
-    """A name of a chip's ground that stays when more files join the area; of its place in the file without a CRS."""
+    """A name of a chip's ground in one area, which stays when more files join it; of its place without a CRS."""
     # to a millionth of a pixel, so that the same lattice reached by another sum is the same place
     size = max(abs(v) for v in (grid.transform.a, grid.transform.b, grid.transform.d, grid.transform.e))
     place = [round(v / size * 1e6) for v in tuple(grid.transform)[:6]]
-    known = [grid.crs.to_string() if grid.crs else area, f"{size:.9g}", *place, grid.width, grid.height]
+    known = [grid.crs.to_string() if grid.crs else "", f"{size:.9g}", *place, grid.width, grid.height]
+    # areas apart may show the same ground, as pictures of several years do
+    known += [area] if area else []
     return hashlib.sha256("|".join(map(str, known)).encode()).hexdigest()[:12]
 
 

@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "compare": "two runs on the same questions: differences, intervals, paired tests",
     "audit": "find images that occur in more than one dataset or split, and labels that cannot be right",
     "subset": "draw nested few-shot subsets of a dataset",
+    "reword": "more phrasing for a dataset's expressions, by a language model whose every word is checked",
     "export": "write a dataset in another trainer's files",
     "dialects": "how each family of models says geometry; try one out",
     "demo": "the whole story of a recipe folder: synth, build, sft, evaluate, sweep",

@@ -93,12 +93,12 @@ class Dataset:
         for path in self._files("scenes", split):
             with _parquet(path) as file:
                 for batch in file.iter_batches(batch_size=64):
-                    yield from map(_row_to_scene, batch.to_pylist())
+                    yield from map(row_to_scene, batch.to_pylist())
 
     def questions(self, split: str) -> list[Question]:
         """All questions of a split in stored order."""
         return [
-            _row_to_question(row) for path in self._files("questions", split) for row in pq.read_table(path).to_pylist()
+            row_to_question(row) for path in self._files("questions", split) for row in pq.read_table(path).to_pylist()
         ]
 
     @cached_property
@@ -324,7 +324,8 @@ def _scene_to_row(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _row_to_scene(row: dict[str, Any]) -> Scene:
+def row_to_scene(row: dict[str, Any]) -> Scene:
+    """A scene from its row in the table."""
     crs = None if row["crs"] is None else _crs(row["crs"])
     stored = row["objects"]
     objects = Objects.of(
@@ -361,7 +362,8 @@ def _question_to_row(question: Question) -> dict[str, Any]:
     }
 
 
-def _row_to_question(row: dict[str, Any]) -> Question:
+def row_to_question(row: dict[str, Any]) -> Question:
+    """A question from its row in the table."""
     return Question(
         row["id"], row["scene_id"], row["task"], json.loads(row["params"]), tuple(row["answer_ids"]), row["answer_text"]
     )

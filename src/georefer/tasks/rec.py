@@ -75,6 +75,8 @@ def expression_params(expression: Expression | GroupExpression, scene: Scene, as
     params: dict[str, Any] = {"expression": expression.text, "by": expression.by}
     if expression.level:
         params |= {"level": expression.level, "distractors": expression.distractors}
+    if expression.facts:
+        params["facts"] = [list(fact) for fact in expression.facts]  # what a rewording has to keep
     thought = thought_of_phrase(expression, scene, asking) if asking.think else ""
     return params | thought_params(asking, thought)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import shapely.affinity
 from affine import Affine
 from PIL import Image
 from pyproj import CRS
+from tests.data.related import related_asking, related_scene
 from tests.data.small import small_questions, small_scene
 
 from georefer.building.export import ExportSettings, export
@@ -30,6 +32,7 @@ LABELS = (
 )
 IDS = ("../../escape", "a/b c.d", "con", "Plain", "plain", "new\nline", "é" * 300)
 
+APRON = GeoGrid(CRS.from_epsg(32645), Affine(0.3, 0, 330_000, 0, -0.3, 3_060_000), 512, 512)
 PLACES = GeoGrid(CRS.from_epsg(2154), Affine(0.5, 0, 700_000, 0, -0.5, 6_600_000), 120, 80)
 
 
@@ -88,6 +91,43 @@ def plain(tmp_path_factory):
             scenes = [small_scene(n, (160, 120) if n % 2 else (96, 96), split) for n in numbers]
             writer.write(split, scenes, [q for scene in scenes for q in small_questions(scene, tuple(TASKS))])
         return writer.finish("plain")
+
+
+@pytest.fixture(scope="session")
+def related(tmp_path_factory):
+    """Scenes with oriented boxes, outlines and STAR's relations, about which every task asks, in both splits.
+
+    In the test split ship 2 stands in no relation.
+    """
+    with DatasetWriter(tmp_path_factory.mktemp("related") / "dataset") as writer:
+        for grey, (split, left_out) in enumerate((("train", ""), ("test", "tank"), ("test", "car")), 80):
+            scene = related_scene(f"{split}-{left_out or 'all'}", left_out)
+            told = [r for r in scene.relations if split == "train" or "ship 2" not in (r.subject, r.object)]
+            image = encode_image(np.full((512, 512, 3), grey, np.uint8))
+            scene = replace(scene, image=image, split=split, grid=APRON, relations=tuple(told))
+            few = dict.fromkeys(("choice", "presence", "vqa", "hbb_to_obb", "hbb_to_outline", "obb_to_outline"), 2)
+            few |= dict.fromkeys(("obb_to_hbb", "outline_to_hbb", "outline_to_obb", "classification"), 2)
+            asking, rng = related_asking(scene, relation_choice=12, **few), np.random.default_rng(5)
+            asked = [question for task in TASKS.values() for question in task.questions(scene, asking, rng)]
+            writer.write(split, [scene], asked)
+        return writer.finish("related")
+
+
+@pytest.fixture(scope="session")
+def odd(related, tmp_path_factory):
+    """One scene whose questions lack what their tasks need, or hold something else in its place."""
+    scene = next(related.scenes("test"))
+    asked = {question.task: question for question in related.questions("test") if question.scene_id == scene.id}
+    found = list(asked.values())
+    for one in asked.values():
+        for key in one.params:
+            less = {name: value for name, value in one.params.items() if name != key}
+            others = [{**one.params, key: value} for value in (None, 3, "x", [], {"a": 1}, [[]])]
+            found += [replace(one, id=f"{one.id} {key} {n}", params=p) for n, p in enumerate([less, *others])]
+    with DatasetWriter(tmp_path_factory.mktemp("odd") / "dataset") as writer:
+        writer.write("train", [replace(scene, id="train", split="train")], [])
+        writer.write("test", [scene], found)
+        return writer.finish("odd")
 
 
 @pytest.fixture

@@ -52,15 +52,26 @@ def test_the_worst_dataset_is_written_and_everything_is_counted(bad, exported, f
 def test_the_manifest_lists_every_file_and_names_are_safe(bad, exported, form):
     folder, manifest = exported(bad, form)
     files = tree(folder)
-    pictures = {name for name in files if name.startswith("images/")}
-    assert set(files) - pictures - {"manifest.json"} == set(manifest["files"])
+    masks = {name for name in files if name.endswith(".png") and {"masks", "labels"} & set(name.split("/"))}
+    pictures = {name for name in files if name.endswith((".png", ".jpg"))} - masks
+    assert set(files) - pictures - masks - {"manifest.json"} == set(manifest["files"])
+    assert manifest.get("masks", {"count": 0})["count"] == len(masks)
     assert all(manifest["files"][name]["sha256"] == files[name] for name in manifest["files"])
     assert (manifest["images"] or {"count": 0})["count"] == len(pictures)
-    assert len(pictures) == (7 if FORMATS[form].writes_pictures(ExportSettings(form)) else 0)
+    beside = {name for name in pictures if name.startswith("images/")}
+    assert len(beside) == (7 if FORMATS[form].writes_pictures(ExportSettings(form)) else 0)
     for name in files:
         stem = PurePosixPath(name).name.partition(".")[0]
         assert name.isascii() and name.isprintable() and " " not in name and len(stem) <= 100
     assert sorted(path.name for path in folder.parent.iterdir()) == [form]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_questions_that_lack_what_they_need_are_left_out(odd, exported, form):
+    _, manifest = exported(odd, form)
+    if FORMATS[form].dialect is not None:
+        assert sum(manifest["tasks"].values()) > 0
+        assert manifest["left_out"]["question that lacks what its task needs"]["count"] > 20
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -255,6 +255,68 @@ def test_holes_and_boxes_beside_an_outline(tmp_path):
     assert found.account.changed.counts == {"holes and further parts left out": 1}
 
 
+HOLED = [[[0, 0], [20, 0], [20, 20], [0, 20]], [[5, 5], [5, 9], [9, 9], [9, 5]]]
+
+
+@pytest.mark.parametrize(
+    "outline, area",
+    [
+        # GeoJSON says holes and parts, which lists of rings do not
+        ({"type": "Polygon", "coordinates": HOLED}, 384),
+        ({"type": "MultiPolygon", "coordinates": [HOLED, [[[30, 0], [40, 0], [40, 10]]]]}, 434),
+        # one ring is a plain outline
+        ({"type": "Polygon", "coordinates": HOLED[:1]}, 400),
+        # a bad hole: the outer ring is what is left, and the loss is counted
+        ({"type": "Polygon", "coordinates": [HOLED[0], [[5, 5], [5, 9]]]}, 400),
+        ({"type": "Polygon", "coordinates": [HOLED[0], "hole"]}, 400),
+    ],
+)
+def test_outlines_of_geojson_are_whole(tmp_path, outline, area):
+    document = {"objects": [{"class": "Dam", "polygon": outline}]}
+    found = groundset.read(parquet(tmp_path / "a.parquet", {"p.png": document}))
+    (thing,) = found.images["p.png"].objects
+    assert thing.geometry.area == area and thing.kind == "polygon"
+    whole = outline["coordinates"] == HOLED or outline["type"] == "MultiPolygon" or len(outline["coordinates"]) == 1
+    assert found.account.changed.counts == ({} if whole else {"holes and further parts left out": 1})
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        {"type": "Polygon", "coordinates": [[1, 2]]},
+        {"type": "Polygon", "coordinates": "x"},
+        {"type": "MultiPolygon", "coordinates": [[[[1e999, 2], [3, 4], [5, 6]]]]},
+        {"type": "MultiPolygon", "coordinates": [[[[1, 1], [2, 2], [3, 3]]]]},
+        {"type": ["Polygon"], "coordinates": {}},
+    ],
+)
+def test_what_is_no_outline_is_dropped(tmp_path, outline):
+    good = {"class": "Dam", "hbb": [1, 2, 3, 4]}
+    document = {"objects": [good, {"class": "Dam", "polygon": outline}]}
+    found = groundset.read(parquet(tmp_path / "a.parquet", {"p.png": document}))
+    assert len(found.images["p.png"].objects) == 1 and found.account.dropped.total == 1
+
+
+def test_what_our_own_files_say_beside_the_objects(tmp_path):
+    deep: list = []
+    for _ in range(200):
+        deep = [deep]
+    things = [
+        {"id": 7, "class": "Dam", "hbb": [0.25, 0.5, 0.75, 1], "attributes": {"height_m": 3}},
+        {"id": True, "class": "Dam", "hbb": [0, 0, 1, 1], "attributes": "high"},
+        {"id": "7", "class": "Dam", "hbb": [0, 0, 0.5, 1], "attributes": {"deep": deep}},
+    ]
+    told = {"width": 40, "height": 30, "coordinates": "pixels", "crs": "EPSG:2154", "scene": "s", "provenance": deep}
+    found = groundset.read(parquet(tmp_path / "a.parquet", {"p.png": {**told, "objects": things}}))
+    image = found.images["p.png"]
+    # numbers below 1 are pixels here, since the file says so
+    assert image.objects.hbb_N4.tolist() == [[0.25, 0.5, 0.75, 1], [0, 0, 1, 1], [0, 0, 0.5, 1]]
+    assert image.objects.ids_N[0] == "7" and len(set(image.objects.ids_N)) == 3
+    assert list(image.objects.attributes_N) == [{"height_m": 3}, {}, {}]
+    assert (image.width, image.height, image.attributes) == (40, 30, {"crs": "EPSG:2154", "scene": "s"})
+    assert found.account.changed.counts == {"id used twice in one image, replaced": 1}
+
+
 def test_unknown_keys_are_refused_or_named(tmp_path):
     path = parquet(tmp_path / "a.parquet", {"p.png": {"objets": [{"nature": "Dam", "emprise": [1, 2, 3, 4]}]}})
     with pytest.raises(InputError, match=r"keys objets where .*aliases"):

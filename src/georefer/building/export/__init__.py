@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from georefer.building.export import chat, labels, seeds, shards, swift, tables
+from georefer.building.export import chat, expressions, fit_rs, geo_r1, groundset, labels, refgeo, shards, swift, tables
 from georefer.building.export.base import ExportSettings, Format
 from georefer.building.export.run import export as _export
 from georefer.errors import InputError
@@ -29,9 +29,12 @@ FORMATS: Mapping[str, Format] = {
         labels.DOTA,
         labels.YOLO_OBB,
         # the seeds of this field
-        seeds.GROUNDSET,
-        seeds.REFGEO_FORMAT,
-        seeds.FIT_RS,
+        groundset.GROUNDSET,
+        refgeo.REFGEO,
+        fit_rs.FIT_RS,
+        geo_r1.GEO_R1,
+        expressions.RSVG,
+        expressions.EARTHREASON,
     )
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from georefer.building.export.frames import FrameRule
 from georefer.building.export.pictures import Picture
 from georefer.dialects import DIALECTS, Dialect
 from georefer.errors import InputError
-from georefer.geometry import Frame, Objects
+from georefer.geometry import Frame, Kind, Objects
 from georefer.scenes import Question, Scene
 from georefer.scenes.interchange.base import Account
 from georefer.scenes.readers.common import dumped
@@ -49,7 +50,7 @@ class ExportSettings:
 class Sample:
     """One question put into words for one model.
 
-    `objects` are those that answer, as they are in the scene.
+    `objects` are those that answer, as they are in the scene. `answer` is "" where only the format says them.
     """
 
     question: Question
@@ -114,6 +115,12 @@ class Format:
     dialect: str | None = ""
     embeds: Literal["no", "yes", "unless linked"] = "no"
     marks: tuple[str, ...] = ()
+    keeps_unasked: bool = False
+    """Whether scenes that nobody asks about are written too, since the format holds objects beside questions."""
+    frame: str = "dialect"
+    """The rule of its numbers, for a format that lays them down."""
+    says: frozenset[Kind] = frozenset()
+    """Kinds of shapes that the format has its own place for, though its dialect has no words for them."""
     table: str = ""
     """Where the datasets library finds a split's tables, such as "data/{split}-*.parquet"."""
 
@@ -123,36 +130,40 @@ class Format:
 
 
 def samples_of(
-    scene: Scene, questions: Sequence[Question], frame: Frame, dialect: Dialect, marks: Sequence[str], job: Job
+    scene: Scene, questions: Sequence[Question], frame: Frame, dialect: Dialect, form: Format, job: Job
 ) -> tuple[Sample, ...]:
     """Every question of a scene that can be said, in words; the rest is counted with its reason."""
-    found = (_sample(scene, question, frame, dialect, marks, job) for question in questions)
+    with warnings.catch_warnings():
+        # a shape without a place would be said as numbers that mean nothing
+        warnings.filterwarnings("error", "invalid value encountered in cast", RuntimeWarning)
+        found = [_sample(scene, question, frame, dialect, form, job) for question in questions]
     return tuple(sample for sample in found if sample is not None)
 
 
-def _sample(scene: Scene, question: Question, frame: Frame, dialect: Dialect, marks, job: Job) -> Sample | None:
+def _sample(scene: Scene, question: Question, frame: Frame, dialect: Dialect, form: Format, job: Job) -> Sample | None:
     task = TASKS.get(question.task)
     if task is None:
         job.leave_out(f"there is no task {question.task[:40]!r}", question)
         return None
-    if task.form is not None and not set(task.form.kinds) & dialect.kinds:
+    speaks = task.form is None or bool(set(task.form.kinds) & dialect.kinds)
+    if task.form is not None and not speaks and not form.says & set(task.form.kinds):
         # also where the answer is that nothing is there: what is left would teach to say nothing
         job.leave_out(f"the dialect {dialect.name} cannot say a question of {task.name}", question)
         return None
     try:
         objects = truth(question, scene)
         prompt = task.prompt(question, dialect, frame)
-        answer = task.answer(question, scene, dialect, frame)
+        answer = task.answer(question, scene, dialect, frame) if speaks else ""
     except ValueError as error:
         job.leave_out(f"the dialect {dialect.name} cannot say a question of {task.name}", question, error)
         return None
-    except (KeyError, AssertionError) as error:
+    except (KeyError, IndexError, AssertionError, TypeError, AttributeError, RuntimeWarning) as error:
         job.leave_out("question that lacks what its task needs", question, repr(error))
         return None
-    if mark := next((mark for mark in marks if mark in prompt or mark in answer), None):
+    if mark := next((mark for mark in form.marks if mark in prompt or mark in answer), None):
         job.leave_out(f"text with the mark {mark}, which this format's readers replace", question)
         return None
-    if task.form is not None and len(dialect.read(answer, frame).areas) != len(objects):
+    if task.form is not None and speaks and len(dialect.read(answer, frame).areas) != len(objects):
         job.account.changed.add("answer of so many shapes that reads back as more or fewer", question.id)
     return Sample(question, prompt, answer, objects)
 

@@ -61,18 +61,22 @@ def is_export(folder: Path) -> bool:
 
 
 def finish(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Writes the manifest, which lists every file: those in images/ as one sum, others with size and SHA-256."""
+    """Writes the manifest, which lists every file: pictures and masks as one sum each, others with size and SHA-256."""
     files: dict[str, dict[str, Any]] = {}
-    pictures, count, size = hashlib.sha256(), 0, 0
+    sums = {"images": hashlib.sha256(), "masks": hashlib.sha256()}
+    summed: dict[str, dict[str, Any] | None] = {"images": None}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != _MARK):
         name, digest = path.relative_to(folder).as_posix(), _sha256(path)
-        if name.startswith("images/"):
-            pictures.update(f"{name} {digest}\n".encode())
-            count, size = count + 1, size + path.stat().st_size
+        if path.suffix in (".png", ".jpg"):
+            top, *below = name.split("/")
+            key = "masks" if top == "masks" or (top != "images" and "labels" in below) else "images"
+            sums[key].update(f"{name} {digest}\n".encode())
+            before = summed.get(key) or {"count": 0, "bytes": 0}
+            size = before["bytes"] + path.stat().st_size
+            summed[key] = {"count": before["count"] + 1, "bytes": size, "sha256": sums[key].hexdigest()}
         else:
             files[name] = {"bytes": path.stat().st_size, "sha256": digest}
-    summed = {"count": count, "bytes": size, "sha256": pictures.hexdigest()} if count else None
-    manifest = {KEY: 1, **content, "files": files, "images": summed}
+    manifest = {KEY: 1, **content, "files": files, **summed}
     write_json(folder / "manifest.json", manifest)
     return manifest
 

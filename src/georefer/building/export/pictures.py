@@ -77,6 +77,13 @@ def picture_of(scene: Scene, split: str, names: Names, wanted: str | None) -> Pi
     return Picture(f"images/{split}/{stem}.{'jpg' if wanted == 'jpeg' else 'png'}", data, wanted)
 
 
+def mask_png(mask_HW: np.ndarray) -> bytes:
+    """A mask as a grey PNG, 255 where it is set."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.where(mask_HW, 255, 0).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def _is_turned(data: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:

@@ -41,11 +41,13 @@ def export(
         raise DatasetError(f"{out} holds the dataset itself, so it is not replaced; choose another folder")
     with new_folder(out, overwrite=overwrite) as folder:
         dialect = None if name is None else DIALECTS[name]
-        rule = frame_rule(settings.frame, DIALECTS["georefer"] if dialect is None else dialect)
+        asked = form.frame if settings.frame == "dialect" else settings.frame
+        rule = frame_rule(asked, DIALECTS["georefer"] if dialect is None else dialect)
         job = Job(folder, settings, dialect, rule, splits)
         source = _Outgoing(dataset, form, job)
         form.write(source.shown(), job)
-        if not any(job.counts[f"{split}: {'scenes' if dialect is None else 'questions'}"] for split in splits):
+        wanted = "scenes" if dialect is None or form.keeps_unasked else "questions"
+        if not any(job.counts[f"{split}: {wanted}"] for split in splits):
             raise DatasetError(
                 f"nothing of {dataset.folder} is left to write as {form.name} ({job.account.dropped.counts}); choose "
                 "another format, dialect or split"
@@ -124,8 +126,8 @@ class _Outgoing:
         elif frame is None:
             return None
         else:
-            samples = samples_of(scene, questions, frame, self.job.dialect, self.form.marks, self.job)
-            if not samples:
+            samples = samples_of(scene, questions, frame, self.job.dialect, self.form, self.job)
+            if not samples and not self.form.keeps_unasked:
                 self.job.counts[f"{split}: scenes without a question, not written"] += 1
                 return None
             picture = picture_of(scene, split, names, self.job.settings.images)

@@ -29,18 +29,22 @@ from georefer.tasks import TASKS
 BOX_MARK, NAME_MARK = "<bbox>", "<ref-object>"
 
 
+_NUMBERED = re.compile(f"({NAME_MARK}|{BOX_MARK})\ue000([0-9]{{1,9}})\ue001")
+"""A mark with the number of what it stands for: a task may write an object more than once, or in another order."""
+
+
 class _Marks(Dialect):
-    """Says every box as a mark and remembers it, in the order in which a text is put together."""
+    """Says every box as a numbered mark, the same for the same box, and remembers what the numbers stand for."""
 
     name = "ms-swift marks"
     kinds = frozenset({"hbb"})
-    strict = re.compile(f"(?:{NAME_MARK})?(?:{BOX_MARK})+")
+    strict = re.compile(f"(?:(?:{_NUMBERED.pattern})+)")
 
     def __init__(self, chosen: Dialect, size: tuple[int, int]):
         self.chosen = chosen
         self.size = size
-        self.boxes: list[list[float]] = []
-        self.names: list[str] = []
+        self.boxes: dict[tuple[float, ...], int] = {}
+        self.names: dict[str, int] = {}
 
     def write(self, objects: Objects, frame: Frame, *, labelled: bool = True) -> str:
         return super().write(objects, frame, labelled=labelled) if len(objects) else self.chosen.nothing
@@ -48,12 +52,25 @@ class _Marks(Dialect):
     def _write(self, objects: Objects, frame: Frame, labelled: bool) -> str:
         text = ""
         for one in objects:
+            if one.geometry is None or one.geometry.is_empty:
+                raise ValueError("a shape without a place was found where a box is expected; leave it out")
             box_4 = np.clip(one.geometry.bounds, 0, (*self.size, *self.size))
-            self.boxes.append([round(float(value), 2) for value in box_4])
-            if labelled:
-                self.names.append(one.label)
-            text += NAME_MARK + BOX_MARK if labelled else BOX_MARK
+            box = tuple(round(float(value), 2) for value in box_4)
+            number = self.boxes.setdefault(box, len(self.boxes))
+            name = self.names.setdefault(one.label, len(self.names))
+            text += f"{NAME_MARK}\ue000{name}\ue001" if labelled else ""
+            text += f"{BOX_MARK}\ue000{number}\ue001"
         return text
+
+    def resolved(self, *texts: str) -> tuple[list[str], list[str], list[list[float]]]:
+        """Texts with plain marks, and the names and boxes that these stand for, in their order."""
+        boxes, names = list(self.boxes), list(self.names)
+        found = [(mark, int(number)) for text in texts for mark, number in _NUMBERED.findall(text)]
+        return (
+            [_NUMBERED.sub(r"\1", text) for text in texts],
+            [names[number] for mark, number in found if mark == NAME_MARK],
+            [list(boxes[number]) for mark, number in found if mark == BOX_MARK],
+        )
 
 
 def _rows(one: Shown, job: Job) -> Iterator[Mapping[str, Any]]:
@@ -61,23 +78,22 @@ def _rows(one: Shown, job: Job) -> Iterator[Mapping[str, Any]]:
     for sample in one.samples:
         marks = _Marks(job.dialect, one.scene.size)
         said = _marked(one, sample, marks)
-        row: dict[str, Any] = {"messages": messages_of(said or sample), "images": [one.picture.path]}
         if said is None:
             job.account.changed.add("shapes that marks cannot say, in the dialect's words", sample.question.id)
-        names, boxes = (marks.names, marks.boxes) if said else ([], [])
+        (prompt, answer), names, boxes = marks.resolved(*(said or (sample.prompt, sample.answer)))
+        words = Sample(sample.question, prompt, answer, sample.objects)
+        row: dict[str, Any] = {"messages": messages_of(words), "images": [one.picture.path]}
         yield {**row, "objects": {"ref": names, "bbox": boxes, "bbox_type": "real"}}
 
 
-def _marked(one: Shown, sample: Sample, marks: _Marks) -> Sample | None:
-    """The sample with marks for its boxes; None where they cannot say its shapes."""
+def _marked(one: Shown, sample: Sample, marks: _Marks) -> tuple[str, str] | None:
+    """Prompt and answer with marks for their boxes; None where they cannot say the shapes."""
     assert one.frame is not None
     task, question = TASKS[sample.question.task], sample.question
     try:
-        prompt = task.prompt(question, marks, one.frame)
-        answer = task.answer(question, one.scene, marks, one.frame)
+        return task.prompt(question, marks, one.frame), task.answer(question, one.scene, marks, one.frame)
     except ValueError:
         return None
-    return Sample(question, prompt, answer, sample.objects)
 
 
 SWIFT = Format(

@@ -29,7 +29,9 @@ ROWS_A_FILE, ROWS_A_GROUP = 20_000, 1_000
 BYTES_A_GROUP = 256 << 20
 """Pictures held in memory before a row group is written."""
 
-_IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+"""The column type of a picture, which the datasets library decodes."""
+
 _MESSAGES = pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))
 _FACTS: dict[str, pa.DataType] = {
     "id": pa.string(), "scene_id": pa.string(), "task": pa.string(), "dialect": pa.string(), "frame": pa.string(),
@@ -38,18 +40,32 @@ _FACTS: dict[str, pa.DataType] = {
     "answer_shapes": pa.list_(pa.string()), "answer_text": pa.string(),
 }  # fmt: skip
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
-    "hf": {"image": _IMAGE, "prompt": pa.string(), "answer": pa.string(), **_FACTS, "provenance": pa.string()},
+    "hf": {"image": IMAGE, "prompt": pa.string(), "answer": pa.string(), **_FACTS, "provenance": pa.string()},
     "trl": {
-        "prompt": _MESSAGES, "completion": _MESSAGES, "images": pa.list_(_IMAGE), "solution": pa.string(), **_FACTS,
+        "prompt": _MESSAGES, "completion": _MESSAGES, "images": pa.list_(IMAGE), "solution": pa.string(), **_FACTS,
     },
 }  # fmt: skip
 
 
-class _Table:
-    """The Parquet files of one split, written group by group."""
+class Table:
+    """The Parquet files of one split, written group by group.
 
-    def __init__(self, folder: Path, split: str, columns: dict[str, pa.DataType]):
-        self.folder, self.split = folder, split
+    A group ends with the scene that makes it `rows_a_group` rows or `BYTES_A_GROUP` bytes of pictures long, a file
+    with the group that makes it `rows_a_file` rows long. `name_of(split, number, how many)` names the files in the end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        columns: dict[str, pa.DataType],
+        *,
+        rows_a_file: int | None = None,
+        rows_a_group: int | None = None,
+        name_of: Callable[[str, int, int], str] | None = None,
+    ):
+        self.folder, self.split, self.name_of = folder, split, name_of
+        self.rows_a_file, self.rows_a_group = rows_a_file or ROWS_A_FILE, rows_a_group or ROWS_A_GROUP
         self.schema = pa.schema(columns).with_metadata({"huggingface": json.dumps({"info": {"features": {
             name: _feature(kind) for name, kind in columns.items()
         }}})})  # fmt: skip
@@ -61,7 +77,7 @@ class _Table:
         """The rows of one scene."""
         self.rows += rows
         self.bytes += picture_bytes
-        if len(self.rows) >= ROWS_A_GROUP or self.bytes >= BYTES_A_GROUP:
+        if len(self.rows) >= self.rows_a_group or self.bytes >= BYTES_A_GROUP:
             self._flush()
 
     def close(self) -> None:
@@ -70,16 +86,22 @@ class _Table:
             self._flush()
         if self.writer is not None:
             self.writer.close()
+        if self.name_of is not None:
+            for number in range(self.number):
+                self._path(number).rename(self.folder / self.name_of(self.split, number, self.number))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self.split}-{number:05d}.parquet"
 
     def _flush(self) -> None:
         if self.writer is None:
-            path = self.folder / f"{self.split}-{self.number:05d}.parquet"
+            path = self._path(self.number)
             self.writer = pq.ParquetWriter(path, self.schema, dictionary_pagesize_limit=2 * BYTES_A_GROUP)
             self.number += 1
         self.writer.write_table(pa.Table.from_pylist(self.rows, self.schema), row_group_size=max(1, len(self.rows)))
         self.in_file += len(self.rows)
         self.rows, self.bytes = [], 0
-        if self.in_file >= ROWS_A_FILE:
+        if self.in_file >= self.rows_a_file:
             self.writer.close()
             self.writer, self.in_file = None, 0
 
@@ -87,7 +109,7 @@ class _Table:
 def _write(shown: Iterable[Shown], job: Job, name: str, row_of: Callable[[Shown, Sample, Job], dict[str, Any]]) -> None:
     folder = job.out / "data"
     folder.mkdir()
-    tables = {split: _Table(folder, split, _COLUMNS[name]) for split in job.splits}
+    tables = {split: Table(folder, split, _COLUMNS[name]) for split in job.splits}
     for one in shown:
         tables[one.split].add([row_of(one, sample, job) for sample in one.samples], len(one.picture.data))
     for table in tables.values():
@@ -96,7 +118,7 @@ def _write(shown: Iterable[Shown], job: Job, name: str, row_of: Callable[[Shown,
 
 def _flat(one: Shown, sample: Sample, job: Job) -> dict[str, Any]:
     return {
-        "image": _image(one), "prompt": sample.prompt, "answer": sample.answer, **_facts(one, sample, job),
+        "image": image_cell(one), "prompt": sample.prompt, "answer": sample.answer, **_facts(one, sample, job),
         "provenance": json.dumps(one.scene.provenance, sort_keys=True),
     }  # fmt: skip
 
@@ -105,13 +127,14 @@ def _trl(one: Shown, sample: Sample, job: Job) -> dict[str, Any]:
     return {
         "prompt": [{"role": "user", "content": sample.prompt}],
         "completion": [{"role": "assistant", "content": sample.answer}],
-        "images": [_image(one)],
+        "images": [image_cell(one)],
         "solution": sample.answer,
         **_facts(one, sample, job),
     }
 
 
-def _image(one: Shown) -> dict[str, Any]:
+def image_cell(one: Shown) -> dict[str, Any]:
+    """A scene's picture as the datasets library keeps it."""
     return {"bytes": one.picture.data, "path": one.picture.name}
 
 
@@ -137,7 +160,7 @@ def _facts(one: Shown, sample: Sample, job: Job) -> dict[str, Any]:
 
 def _feature(kind: pa.DataType) -> Any:
     """The datasets library's own description of an Arrow type."""
-    if kind == _IMAGE:
+    if kind == IMAGE:
         return {"_type": "Image"}
     if pa.types.is_list(kind):
         return {"feature": _feature(kind.value_type), "_type": "List"}

@@ -7,6 +7,7 @@ Objects of which too little shows to be asked about still count as visible: a co
 "the red roofed building" ambiguous.
 """
 
+from georefer.building.phrases.groups import Values, attribute_values, group_expressions
 from georefer.building.phrases.search import KINDS, PhraseSettings, expressions
 
-__all__ = ["KINDS", "PhraseSettings", "expressions"]
+__all__ = ["KINDS", "PhraseSettings", "Values", "attribute_values", "expressions", "group_expressions"]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import shapely
 
 from georefer.building.phrases import wording
-from georefer.geometry import Objects
-from georefer.scenes import SceneRelation
+from georefer.building.phrases.view import View, said_value, to_bits
 
 POSITION_MARGIN = 0.06
 """A superlative of position needs this much of the chip side before the next object."""
@@ -64,8 +62,9 @@ class Fact:
     """One thing that is surely true of the object meant.
 
     `said` is (kind, words ...) as it goes into the expression; `text` its words, or for an attribute its template.
-    Facts that share a slot exclude each other in a phrase. Bit j of `rivals` is set where it may be true of object j,
-    or where j is not surely behind by what is compared; the bit of the object itself is always set.
+    Facts that share a slot exclude each other in a phrase; so do a neighbour and a relation, for "the ship moored at a
+    tank next to the crane" leaves open what is next to the crane. Bit j of `rivals` is set where it may be true of
+    object j, or where j is not surely behind by what is compared; the bit of the object itself is always set.
     """
 
     said: tuple[str, ...]
@@ -78,153 +77,77 @@ class Fact:
         return self.said[0]
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """All that is visible on a chip: the `targets` first, then the others.
-
-    `narrower` maps a label to labels of kinds of it; `templates` say attributes; `unsure` are relations, as (subject
-    id, predicate, object id), that may hold. Relations among the targets are taken to be all there are.
-    """
-
-    objects: Objects
-    targets: int
-    size: tuple[int, int]
-    templates: Mapping[str, str]
-    gsd_m: float | None
-    narrower: Mapping[str, Collection[str]]
-    relations: tuple[SceneRelation, ...]
-    unsure: frozenset[tuple[str, str, str]]
-    predicates: Mapping[str, str]
-    landmark_N: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.objects)
-
-    @cached_property
-    def box_N4(self) -> np.ndarray:
-        return self.objects.hbb_N4
-
-    @cached_property
-    def centre_N2(self) -> np.ndarray:
-        return (self.box_N4[:, :2] + self.box_N4[:, 2:]) / 2
-
-    @cached_property
-    def area_N(self) -> np.ndarray:
-        return shapely.area(self.objects.geometries_N)
-
-    @cached_property
-    def is_cut_N(self) -> np.ndarray:
-        """Whether the edge of the chip touches an object, so that its size is unknown."""
-        far = np.array(self.size)
-        return np.any(self.box_N4[:, :2] <= 0, axis=1) | np.any(self.box_N4[:, 2:] >= far, axis=1)
-
-    @cached_property
-    def label_N(self) -> list[str]:
-        return [wording.as_words(label) for label in self.objects.labels_N]
-
-    @cached_property
-    def values_N(self) -> list[dict[str, Any]]:
-        """Attributes that can be said; others, such as truth values, are unknown."""
-        return [
-            {n: v for n in self.templates if _can_be_said(v := attributes.get(n))}
-            for attributes in self.objects.attributes_N
-        ]
-
-    @cached_property
-    def described_N(self) -> list[dict[str, str]]:
-        """Each attribute of each object with the class, as words."""
-        return [
-            {name: wording.filled(self.templates[name], said_value(v), label) for name, v in values.items()}
-            for label, values in zip(self.label_N, self.values_N, strict=True)
-        ]
-
-    @cached_property
-    def bearers(self) -> dict[str, int]:
-        """Filled by `may_be`."""
-        return {}
-
-    @cached_property
-    def anchors(self) -> dict[int, tuple[tuple[str, ...], str] | None]:
-        """Filled by `anchor_of`."""
-        return {}
-
-    def may_be(self, i: int) -> int:
-        """Objects that may be called by the class of object i, as bits."""
-        label = str(self.objects.labels_N[i])
-        if label not in self.bearers:
-            self.bearers[label] = _bits([self._may_bear(label, self.label_N[i], j) for j in range(len(self))])
-        return self.bearers[label]
-
-    def _may_bear(self, label: str, noun: str, j: int) -> bool:
-        other = str(self.objects.labels_N[j])
-        if other in self.narrower.get(label, ()) or label in self.narrower.get(other, ()):
-            return True
-        names = [self.label_N[j], *(text for n, text in self.described_N[j].items() if not self.names_class(n))]
-        return any(wording.may_be_called(noun, name) for name in names)
-
-    def names_class(self, attribute: str) -> bool:
-        return wording.has_label(self.templates[attribute])
-
-    def gaps_N(self, j: int) -> np.ndarray:
-        """Distance of every box to that of object j, pixels; 0 where they touch."""
-        box = self.box_N4[j]
-        away_N2 = np.maximum(self.box_N4[:, :2] - box[2:], box[:2] - self.box_N4[:, 2:])
-        return np.hypot(*np.maximum(away_N2, 0).T)
+def class_fact(view: View, i: int, label: str) -> Fact:
+    """Object i by its own class or one above it."""
+    noun = wording.as_words(label)
+    return Fact(("class", noun), noun, frozenset(), view.may_be(label) | 1 << i)
 
 
-def class_fact(view: View, i: int) -> Fact:
-    return Fact(("class", view.label_N[i]), view.label_N[i], frozenset(), view.may_be(i) | 1 << i)
-
-
-def facts_of(view: View, i: int, kinds: Collection[str]) -> list[Fact]:
-    """All facts of the kinds wanted but the class, in the order in which phrases are listed."""
+def facts_of(view: View, i: int, label: str, kinds: Collection[str]) -> list[Fact]:
+    """All facts of the kinds wanted that go with object i called `label`, in the order in which phrases are listed."""
     makers = {
-        "attribute": _attributes,
-        "part": _parts,
-        "area": _area,
-        "position": _positions,
-        "size": _sizes,
-        "neighbour": _neighbours,
-        "relation": _relations,
+        "attribute": lambda: _attributes(view, i, label),
+        "part": lambda: _parts(view, i),
+        "area": lambda: _area(view, i),
+        "position": lambda: _positions(view, i),
+        "size": lambda: _sizes(view, i),
+        "neighbour": lambda: _neighbours(view, i, label),
+        "relation": lambda: _relations(view, i, label),
     }
-    return [fact for kind, make in makers.items() if kind in kinds for fact in make(view, i)]
+    return [fact for kind, make in makers.items() if kind in kinds for fact in make()]
 
 
-def _attributes(view: View, i: int) -> Iterator[Fact]:
+def _attributes(view: View, i: int, label: str) -> Iterator[Fact]:
     for name, value in view.values_N[i].items():
-        text = view.described_N[i][name]
-        # an object whose attribute is unknown may have it; one that another attribute describes in the same words has
-        rival_N = [
-            name not in values or _may_equal(values[name], value) or text in described.values()
-            for values, described in zip(view.values_N, view.described_N, strict=True)
-        ]
+        text = view.described_as(wording.as_words(label))[i][name]
+        rivals = may_have(view, name, value, wording.as_words(label))
         slots = {f"attribute {name}"}
         if not view.names_class(name):
             slots.add("noun")
-            called = view.may_be(i)
-            if any(wording.may_be_called(text, view.label_N[j]) and not called >> j & 1 for j in range(len(view))):
+            if not noun_is_own(view, name, text, rivals, view.may_be(label) | 1 << i):
                 continue
-        yield Fact(("attribute", name, said_value(value)), view.templates[name], frozenset(slots), _bits(rival_N))
+        yield Fact(("attribute", name, said_value(value)), view.templates[name], frozenset(slots), rivals)
+
+
+def may_have(view: View, name: str, value: Any, noun: str) -> int:
+    """Objects that may have an attribute, as bits: one of which it is unknown, or that another describes likewise."""
+    key = (name, value, noun)
+    if key not in view.having:
+        text = wording.filled(view.templates[name], said_value(value), noun)
+        view.having[key] = to_bits(
+            [
+                name not in values or may_equal(values[name], value) or text in described.values()
+                for values, described in zip(view.values_N, view.described_as(noun), strict=True)
+            ]
+        )
+    return view.having[key]
+
+
+def noun_is_own(view: View, name: str, text: str, rivals: int, called: int) -> bool:
+    """Whether a noun that an attribute gives fits nothing but what may be called by the class that it stands for."""
+    spoken = view.may_be_said(text)
+    if noun := wording.fixed_noun(view.templates[name]):
+        spoken |= view.may_be_said(noun) & rivals
+    return not spoken & ~called
 
 
 def _parts(view: View, i: int) -> Iterator[Fact]:
-    at_N2 = view.centre_N2 / np.array(view.size)
-    for name, part in PARTS.items():
-        depth_N = _depth(at_N2, part)
+    for name in PARTS:
+        depth_N = depth_in_part(view, name)
         if depth_N[i] >= PART_MARGIN:
             yield Fact(
-                ("part", name), f"in the {name} of the image", frozenset({"part"}), _bits(depth_N > -PART_MARGIN)
+                ("part", name), f"in the {name} of the image", frozenset({"part"}), to_bits(depth_N > -PART_MARGIN)
             )
 
 
-def _depth(at_N2: np.ndarray, part: tuple[float, float, float, float]) -> np.ndarray:
-    """How far points lie inside a part, in chip sides, from those of its borders that are not the image's."""
-    x1, y1, x2, y2 = part
-    x_N, y_N = at_N2.T
-    sides = [
-        d for d, inner in ((x_N - x1, x1 > 0), (y_N - y1, y1 > 0), (x2 - x_N, x2 < 1), (y2 - y_N, y2 < 1)) if inner
-    ]
-    return np.min(sides, axis=0)
+def depth_in_part(view: View, name: str) -> np.ndarray:
+    """How far objects lie inside a part, in chip sides, from those of its borders that are not the image's."""
+    if name not in view.depths:
+        x1, y1, x2, y2 = PARTS[name]
+        x_N, y_N = (view.centre_N2 / np.array(view.size)).T
+        borders = (x_N - x1, x1 > 0), (y_N - y1, y1 > 0), (x2 - x_N, x2 < 1), (y2 - y_N, y2 < 1)
+        view.depths[name] = np.min([depth_N for depth_N, is_inner in borders if is_inner], axis=0)
+    return view.depths[name]
 
 
 def _area(view: View, i: int) -> Iterator[Fact]:
@@ -236,7 +159,7 @@ def _area(view: View, i: int) -> Iterator[Fact]:
     rival_N = (area_N < said * AREA_MARGIN) & ((area_N > said / AREA_MARGIN) | view.is_cut_N)
     rival_N[i] = True
     number = f"{said:,.0f}" if said >= 10 else f"{said:g}"
-    yield Fact(("area", number, "m²"), f"of about {number} m²", frozenset({"area"}), _bits(rival_N))
+    yield Fact(("area", number, "m²"), f"of about {number} m²", frozenset({"area"}), to_bits(rival_N))
 
 
 def _positions(view: View, i: int) -> Iterator[Fact]:
@@ -256,17 +179,19 @@ def _sizes(view: View, i: int) -> Iterator[Fact]:
 
 def _superlative(kind: str, word: str, i: int, rival_N: np.ndarray) -> Fact:
     slots = {"order", "area"} if kind == "size" else {"order"}
-    return Fact((kind, word), word, frozenset(slots), _bits(rival_N) | 1 << i)
+    return Fact((kind, word), word, frozenset(slots), to_bits(rival_N) | 1 << i)
 
 
-def _neighbours(view: View, i: int) -> Iterator[Fact]:
+def _neighbours(view: View, i: int, label: str) -> Iterator[Fact]:
     """Unique objects of another class, to which i is nearer than what is not a rival."""
     gap_N = view.gaps_N(i)
     near = [j for j in np.argsort(gap_N, kind="stable") if gap_N[j] <= NEIGHBOUR_REACH * max(view.size)]
-    anchors = [(j, a) for j in near if not view.may_be(i) >> int(j) & 1 and (a := anchor_of(view, int(j)))]
+    anchors = [(j, a) for j in near if not view.may_be(label) >> int(j) & 1 and (a := anchor_of(view, int(j)))]
     for j, (said, noun) in sorted(anchors[:MOST_ANCHORS], key=lambda pair: pair[0]):
-        rival_N = view.gaps_N(j) < _clearly_farther(gap_N[j])
-        yield Fact(("neighbour", *said), f"next to the {noun}", frozenset({"order"}), _bits(rival_N) | 1 << i)
+        rival_N = view.gaps_N(j) < clearly_farther(gap_N[j])
+        yield Fact(
+            ("neighbour", *said), f"next to the {noun}", frozenset({"order", "beside"}), to_bits(rival_N) | 1 << i
+        )
 
 
 def anchor_of(view: View, j: int) -> tuple[tuple[str, ...], str] | None:
@@ -277,19 +202,20 @@ def anchor_of(view: View, j: int) -> tuple[tuple[str, ...], str] | None:
 
 
 def _anchor(view: View, j: int) -> tuple[tuple[str, ...], str] | None:
-    own = class_fact(view, j)
+    own = class_fact(view, j, view.label_N[j])
     if own.rivals == 1 << j:
         return own.said[1:], own.text
-    for fact in _attributes(view, j):
+    for fact in _attributes(view, j, view.label_N[j]):
         if own.rivals & fact.rivals == 1 << j:
-            return own.said[1:] + fact.said[1:], view.described_N[j][fact.said[1]]
+            return own.said[1:] + fact.said[1:], view.described_as(own.text)[j][fact.said[1]]
     return None
 
 
-def _relations(view: View, i: int) -> Iterator[Fact]:
+def _relations(view: View, i: int, label: str) -> Iterator[Fact]:
     ids = view.objects.ids_N
     found: dict[tuple[str, ...], Fact] = {}
     index = {id_: j for j, id_ in enumerate(ids[: view.targets])}
+    own_names = [*map(wording.as_words, view.classes.sure(label)), *view.own_nouns(i)]
     for relation in view.relations:
         if len(found) >= MOST_ANCHORS:
             break
@@ -298,17 +224,18 @@ def _relations(view: View, i: int) -> Iterator[Fact]:
         if relation.subject != ids[i] or j is None or j == i or not words:
             continue
         anchor = anchor_of(view, j)
-        same = bool(view.may_be(j) >> i & 1)
-        said, noun = anchor or ((view.label_N[j],), view.label_N[j])
-        bearers = 1 << j if anchor else view.may_be(j)
+        own = wording.as_words(view.label_N[j])
+        same = any(wording.may_be_called(own, name) for name in own_names)
+        said, noun = anchor or ((own,), own)
+        bearers = 1 << j if anchor else view.may_be(view.label_N[j])
         text = f"{words} the {noun}" if anchor else f"{words} {f'another {noun}' if same else wording.indefinite(noun)}"
         key = ("relation", relation.predicate, *said)
-        rivals = _related(view, relation.predicate, bearers) | _as_near(view, i, j, bearers)
-        found.setdefault(key, Fact(key, text, frozenset({"relation"}), rivals | 1 << i))
+        rivals = may_relate(view, relation.predicate, bearers) | _as_near(view, i, j, bearers)
+        found.setdefault(key, Fact(key, text, frozenset({"beside"}), rivals | 1 << i))
     yield from found.values()
 
 
-def _related(view: View, predicate: str, bearers: int) -> int:
+def may_relate(view: View, predicate: str, bearers: int) -> int:
     """Objects that may have this relation to one of `bearers`: known for targets alone."""
     hidden = ((1 << len(view)) - 1) ^ ((1 << view.targets) - 1)
     if bearers & hidden:
@@ -324,33 +251,20 @@ def _related(view: View, predicate: str, bearers: int) -> int:
 
 def _as_near(view: View, i: int, j: int, bearers: int) -> int:
     """Objects about as near to one of `bearers` as i is to j: a relation may have been missed by little."""
-    limit = _clearly_farther(view.gaps_N(i)[j])
+    limit = clearly_farther(view.gaps_N(i)[j])
     near_N = np.zeros(len(view), dtype=bool)
     for k in (k for k in range(len(view)) if bearers >> k & 1):
         is_near_N = view.gaps_N(k) < limit
         is_near_N[k] = False
         near_N |= is_near_N
-    return _bits(near_N)
+    return to_bits(near_N)
 
 
-def _clearly_farther(gap: float) -> float:
+def clearly_farther(gap: float) -> float:
     return max(NEIGHBOUR_MARGIN * gap, gap + NEIGHBOUR_STEP_PX)
 
 
-def _bits(flag_N: Any) -> int:
-    packed = np.packbits(np.asarray(flag_N, dtype=bool), bitorder="little")
-    return int.from_bytes(packed.tobytes(), "little")
-
-
-def said_value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else wording.as_words(str(value))
-
-
-def _can_be_said(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool) and bool(said_value(value))
-
-
-def _may_equal(a: Any, b: Any) -> bool:
+def may_equal(a: Any, b: Any) -> bool:
     if isinstance(a, str) or isinstance(b, str):
         return _alike(*sorted((said_value(a).casefold(), said_value(b).casefold())))
     low, high = sorted((abs(a), abs(b)))

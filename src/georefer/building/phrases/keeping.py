@@ -7,11 +7,11 @@ says nothing of the world. What a model adds beside these is refused whatever it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from georefer.building.phrases.wording import as_words
-from georefer.tasks import Expression
+from georefer.building.phrases.wording import NUMBERS, as_words, may_be_called, plural
+from georefer.tasks import Expression, GroupExpression
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|m²|m2|[^\W\d_]+|²")
 
@@ -47,8 +47,9 @@ WORDINGS: dict[tuple[str, str], tuple[str, ...]] = {
         for side in ("left", "right")
     },
     ("part", "middle"): ("middle", "centre", "center", "central part"),
+    **{("count", word): (word, str(number)) for number, word in enumerate(NUMBERS) if number > 1},
 }  # fmt: skip
-"""In which words a position, size or part of the image may be said."""
+"""In which words a position, size, part of the image or number may be said."""
 
 CONNECTORS = (
     "next to", "beside", "adjacent to", "close to", "near", "near to", "nearest to", "nearest", "closest to",
@@ -66,6 +67,7 @@ _NEUTRAL = _IMAGE | frozenset(
     lies sits stands appears""")
 )
 _VERBS = frozenset({"is", "are", "has", "lies", "sits", "stands", "appears"})
+_VERBS_OF_MANY = frozenset({"are", "have", "lie", "sit", "stand", "appear"})
 _RELATIVE = frozenset({"that", "which", "whose"})
 _NEGATIONS = frozenset(
     {"not", "no", "without", "never", "except", "nor", "neither", "but", "excluding", "unlike", "isn", "t"}
@@ -87,24 +89,68 @@ _PLAIN = re.compile(r"[\w\s,.'’²-]*")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What else might be meant: all classes of a dataset, and all values of attributes that its phrases use."""
+    """What else might be meant: all classes of a dataset, and all values of attributes that its phrases use.
+
+    `synonyms` are other words for a class.
+    """
 
     labels: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    synonyms: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def free_synonyms(self, label: str) -> list[str]:
+        """Other words for a class that fit no other class and no value."""
+        known = {as_words(name): [as_words(word) for word in words] for name, words in self.synonyms.items()}
+        taken = [as_words(name) for name in (*self.labels, *self.values)]
+        taken = [name for name in taken if name != label]
+        taken += [word for name, words in known.items() if name != label for word in words]
+        return [word for word in known.get(label, ()) if not any(may_be_called(word, name) for name in taken)]
 
 
 class Refused(Exception):
     """Why a rewording was not taken: a short reason that is counted."""
 
 
-def kept(expression: Expression, text: object, vocabulary: Vocabulary) -> str:
+def kept(expression: Expression | GroupExpression, text: object, vocabulary: Vocabulary) -> str:
     """The rewording as it may be used; Refused with the reason where it does not keep the facts.
 
-    It must begin with "the". Where the expression names a second object or two attributes, its noun phrases must
-    come word for word, the object meant first, so that nobody's colour moves to somebody else.
+    It must begin with "the", or in the plural with "all", and stay in its number. Where the expression names a second
+    object or two attributes, its noun phrases must come word for word, the object meant first, so that nobody's colour
+    moves to somebody else. Only a synonym may stand for the class.
     """
     text = _phrase(expression, text)
-    said = _Said(text)
+    try:
+        _check(expression, text, vocabulary)
+    except Refused as refused:
+        if not any(_passes(expression, other, vocabulary) for other in _with_label(expression, text, vocabulary)):
+            raise refused
+    return text
+
+
+def _passes(expression: Expression | GroupExpression, text: str, vocabulary: Vocabulary) -> bool:
+    try:
+        _check(expression, text, vocabulary)
+    except Refused:
+        return False
+    return True
+
+
+def _with_label(expression: Expression | GroupExpression, text: str, vocabulary: Vocabulary) -> Iterator[str]:
+    """The text with the class in each place where a synonym stands for it."""
+    own = next((fact for fact in expression.facts if fact[0] == "class"), None)
+    for word in vocabulary.free_synonyms(own[1]) if own else ():
+        form = plural(word) if own and _is_many(expression) else word
+        for found in re.finditer(rf"(?<![\w-]){re.escape(form)}(?![\w-])", text, re.IGNORECASE):
+            yield f"{text[: found.start()]}{own[-1] if own else ''}{text[found.end() :]}"
+
+
+def _is_many(expression: Expression | GroupExpression) -> bool:
+    """Whether a phrase is in the plural: its class is given in both numbers."""
+    return any(fact[0] == "class" and len(fact) > 2 for fact in expression.facts)
+
+
+def _check(expression: Expression | GroupExpression, text: str, vocabulary: Vocabulary) -> None:
+    said = _Said(f"the {text[4:]}")
     core = _core(expression)
     for kind, word in (fact[:2] for fact in expression.facts):
         if (kind, word) in WORDINGS and not said.take(_spoken(WORDINGS[kind, word])):
@@ -120,10 +166,9 @@ def kept(expression: Expression, text: object, vocabulary: Vocabulary) -> str:
     else:
         _take_words(said, expression, core)
     _check_rest(said, expression, vocabulary)
-    return text
 
 
-def _phrase(expression: Expression, text: object) -> str:
+def _phrase(expression: Expression | GroupExpression, text: object) -> str:
     if not expression.facts:
         raise Refused("the expression has no facts to be kept")
     if not isinstance(text, str) or not text.strip():
@@ -134,12 +179,12 @@ def _phrase(expression: Expression, text: object) -> str:
     if len(text.strip().splitlines()) > 1 or not _PLAIN.fullmatch("".join(c for c in text if c not in own)):
         raise Refused("it holds characters that no phrase needs")
     text = " ".join(text.split()).rstrip(".")
-    if text[:4].casefold() != "the ":
+    if text[:4].casefold() not in (("the ", "all ") if _is_many(expression) else ("the ",)):
         raise Refused("it does not begin with the")
     odd = [word for fact in expression.facts for word in fact[1:] if not _PLAIN.fullmatch(word)]
     if any(word in expression.text and word not in text for word in odd):
         raise Refused("a class or attribute is missing or changed")
-    return f"the {text[4:]}"
+    return f"{text[:4].lower()}{text[4:]}"
 
 
 class _Said:
@@ -165,9 +210,11 @@ def _spoken(ways: Iterable[str]) -> list[list[str]]:
     return [_words(way) for way in ways]
 
 
-def _core(expression: Expression) -> str:
-    """The expression without article, superlative and part of the image: the noun, and what it is next to."""
-    core = expression.text.removeprefix("the ")
+def _core(expression: Expression | GroupExpression) -> str:
+    """The expression without article, number, superlative and part of the image: the noun, and what it is next to."""
+    core = expression.text[4:]
+    for word in (fact[1] for fact in expression.facts if fact[0] == "count"):
+        core = core.removeprefix(f"{word} ")
     for kind, word in (fact[:2] for fact in expression.facts):
         if kind in ("position", "size"):
             core = core.removeprefix(f"{word} ")
@@ -189,10 +236,10 @@ def _take_word_for_word(said: _Said, head: str, anchor: str | None) -> None:
         said.first = meant
 
 
-def _take_words(said: _Said, expression: Expression, core: str) -> None:
+def _take_words(said: _Said, expression: Expression | GroupExpression, core: str) -> None:
     """The class, at most one attribute and an area, in whatever order; "red roofed" may become "with a red roof"."""
     left, facts = _Said(core), {kind: words for kind, *words in expression.facts}
-    label, value = _words(facts["class"][0]), _words(facts["attribute"][1]) if "attribute" in facts else []
+    label, value = _words(facts["class"][-1]), _words(facts["attribute"][1]) if "attribute" in facts else []
     areas = [f"{about} {facts['area'][0]} {unit}" for about in _ABOUT for unit in _UNITS] if "area" in facts else []
     left.take(_spoken(areas))
     own = [word for word in left.rest if word is not None and word not in _BETWEEN]
@@ -204,7 +251,10 @@ def _take_words(said: _Said, expression: Expression, core: str) -> None:
         needed = [[label], [value]] if value else [[label]]
     elif len(extra) == 1 and own in (value + extra + label, label + value + extra):
         forms = {word for word in said.words if _stem(word) == _stem(extra[0])}
-        joined = [[[*value, word], [word, "is", *value], [word, "of", *value]] for word in sorted(forms)]
+        joined = [
+            [[*value, word], [word, "is", *value], [word, "are", *value], [word, "of", *value]]
+            for word in sorted(forms)
+        ]
         needed = [[label], [way for ways in joined for way in ways]]
     else:
         needed, areas = [[_words(core)]], []
@@ -219,7 +269,7 @@ def _stem(word: str) -> str:
     return re.sub(r"(?<=\w{3})(?:ed|s)$", "", word)
 
 
-def _check_rest(said: _Said, expression: Expression, vocabulary: Vocabulary) -> None:
+def _check_rest(said: _Said, expression: Expression | GroupExpression, vocabulary: Vocabulary) -> None:
     """Refuses whatever is added; the reasons tell apart what is most often added."""
     own, rest = _words(expression.text), {word for word in said.rest if word is not None}
     for names, reason in (
@@ -239,12 +289,13 @@ def _check_rest(said: _Said, expression: Expression, vocabulary: Vocabulary) -> 
     for words, reason in added:
         if rest & words:
             raise Refused(reason)
-    if rest - _NEUTRAL:
+    neutral = _NEUTRAL - _VERBS | _VERBS_OF_MANY if _is_many(expression) else _NEUTRAL
+    if rest - neutral:
         raise Refused("it holds words that are not known to say nothing")
     pairs = zip(said.words, said.words[1:], strict=False)
     if any(word in _IMAGE and before not in ("the", "an", "aerial") for before, word in pairs):
         raise Refused("something is said of the image")
-    if sum(word in _VERBS for word in said.rest) > sum(word in _RELATIVE for word in said.rest):
+    if sum(word in _VERBS | _VERBS_OF_MANY for word in said.rest) > sum(word in _RELATIVE for word in said.rest):
         raise Refused("it is a sentence and no phrase")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from georefer.building.mapping import Words
 from georefer.building.phrases import wording
-from georefer.building.phrases.facts import Fact, View, class_fact, facts_of
+from georefer.building.phrases.facts import Fact, class_fact, facts_of
+from georefer.building.phrases.view import Classes, View
 from georefer.geometry import Objects
 from georefer.scenes import SceneRelation
 from georefer.tasks import Expression
@@ -37,6 +39,13 @@ class PhraseSettings:
     """Whether attributes that are not needed are left unsaid; all else that is not needed always is."""
     predicates: Mapping[str, str] = field(default_factory=dict)
     """How relations are said: `docked-at = "docked at"`; left out, as they are named; empty, not at all."""
+    levels: int = 1
+    """So many levels above its own class an object may be called by, with a taxonomy: a house is a building. More
+    levels give words that nobody uses, such as "the construction"."""
+    groups: int = 0
+    """At most so many phrases of a scene for several objects or for none."""
+    empty_groups: float = 0.25
+    """Share of these that fit nothing, as far as there are such."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.kinds) - set(KINDS):
@@ -45,6 +54,10 @@ class PhraseSettings:
             raise ValueError(f"facts is {self.facts}; expected 0 to 4")
         if self.per_object < 0:
             raise ValueError(f"per_object is {self.per_object}; expected 0 (all) or more")
+        if self.levels < 0 or self.groups < 0:
+            raise ValueError(f"levels and groups are {self.levels} and {self.groups}; expected 0 or more")
+        if not 0 <= self.empty_groups <= 1:
+            raise ValueError(f"empty_groups is {self.empty_groups}; expected a share, 0 to 1")
         for template in self.attributes.values():
             wording.template_parts(template)
 
@@ -59,22 +72,24 @@ def expressions(
     relations: Sequence[SceneRelation] = (),
     unsure: Collection[tuple[str, str, str]] = (),
     gsd_m: float | None = None,
-    narrower: Mapping[str, Collection[str]] | None = None,
+    above: Mapping[str, frozenset[str]] | None = None,
+    words: Mapping[str, Words] | None = None,
     rng: np.random.Generator | None = None,
 ) -> list[Expression]:
     """All expressions for the targets of a chip of `size` = (width, height); `visible_N` belongs to `targets`.
 
     `relations` must be all there are among the targets; those that nearly hold are `unsure`, as (subject id,
-    predicate, object id), and so is, for any relation, what is about as near as the two it is said of. `narrower`
-    gives, for a label, labels of its kinds: a car may be called a vehicle. `rng` is needed with `per_object`.
+    predicate, object id), and so is, for any relation, what is about as near as the two it is said of. `above`
+    gives every class with all that it is a kind of (`scenes.taxonomy.all_above`): a car may be called a vehicle, and
+    what is only known to be a vehicle may be a car. `words` are other names. `rng` is needed with `per_object`.
     """
-    view = _view(targets, others, visible_N, size, settings, relations, unsure, gsd_m, narrower or {})
+    view = make_view(targets, others, visible_N, size, settings, relations, unsure, gsd_m, above, words)
     found = [_of_one(view, i, settings) for i in range(len(targets)) if visible_N[i] >= MIN_VISIBLE]
     unique = _without_doubles([e for of_one in found for e in of_one])
     return _drawn(unique, settings.per_object, rng)
 
 
-def _view(
+def make_view(
     targets: Objects,
     others: Objects,
     visible_N: np.ndarray,
@@ -83,7 +98,8 @@ def _view(
     relations: Sequence[SceneRelation],
     unsure: Collection[tuple[str, str, str]],
     gsd_m: float | None,
-    narrower: Mapping[str, Collection[str]],
+    above: Mapping[str, frozenset[str]] | None,
+    words: Mapping[str, Words] | None,
 ) -> View:
     columns = {
         name: np.concatenate([getattr(targets, name), getattr(others, name)]) for name in Objects.__dataclass_fields__
@@ -94,7 +110,7 @@ def _view(
         size,
         settings.attributes,
         gsd_m,
-        narrower,
+        Classes(above or {}, words or {}),
         tuple(relations),
         frozenset(unsure),
         settings.predicates,
@@ -103,22 +119,31 @@ def _view(
 
 
 def _of_one(view: View, i: int, settings: PhraseSettings) -> list[Expression]:
-    """The expressions of object i: those by attributes in the order of the recipe, each with what follows it."""
-    own = class_fact(view, i)
+    """The expressions of object i by its class, then by those above it."""
+    said: dict[str, Expression] = {}
+    for label in view.classes.upward(view.label_N[i], settings.levels):
+        for expression in _called(view, i, label, settings):
+            said.setdefault(expression.text, expression)
+    return list(said.values())
+
+
+def _called(view: View, i: int, label: str, settings: PhraseSettings) -> list[Expression]:
+    """Those by one class: by attributes in the order of the recipe, each with what follows it."""
+    own = class_fact(view, i, label)
     if not own.text:
         return []
-    facts = facts_of(view, i, settings.kinds)
+    facts = facts_of(view, i, label, settings.kinds)
     chosen = _proved(own, facts, 1 << i, settings)
     distractors = own.rivals.bit_count() - 1
-    said: dict[str, Expression] = {}
+    found = []
     for indices in sorted(chosen, key=lambda indices: _place(facts, indices)):
         used = [facts[k] for k in indices]
         by = max([own, *used], key=lambda fact: KINDS.index(fact.kind)).kind
-        text = phrase(own, used)
-        if by in settings.kinds and text not in said:
-            all_facts = (own.said, *(fact.said for fact in used))
-            said[text] = Expression(str(view.objects.ids_N[i]), text, by, len(all_facts), distractors, all_facts)
-    return list(said.values())
+        if by in settings.kinds:
+            said = (own.said, *(fact.said for fact in used))
+            id_ = str(view.objects.ids_N[i])
+            found.append(Expression(id_, phrase(own.text, used), by, len(said), distractors, said))
+    return found
 
 
 def _proved(own: Fact, facts: list[Fact], only: int, settings: PhraseSettings) -> list[tuple[int, ...]]:
@@ -153,14 +178,17 @@ def _place(facts: list[Fact], indices: tuple[int, ...]) -> tuple[tuple[int, ...]
     return attributes, tuple(k for k in indices if facts[k].kind != "attribute")
 
 
-def phrase(own: Fact, used: Sequence[Fact]) -> str:
-    """ "the largest red ship of about 120 m² in the left half of the image": the facts in the order of English."""
-    noun = own.text
+def phrase(noun: str, used: Sequence[Fact], pluralise: Callable[[str], str] | None = None) -> str:
+    """ "the largest red ship of about 120 m² in the left half of the image": the facts in the order of English.
+
+    `noun` is the class; with `pluralise`, in the plural already, unlike nouns that attributes give in its place.
+    """
     # a template without the class stands for it, so it is innermost; the first attribute of the recipe comes first
     inner = [fact for fact in used if "noun" in fact.slots]
     outer = [fact for fact in used if fact.kind == "attribute" and fact not in inner]
     for fact in inner:
         noun = wording.filled(fact.text, fact.said[2], noun)
+        noun = pluralise(noun) if pluralise else noun
     # beside the class, for "a building with a tin roof of 20 m²" speaks of the roof
     noun = " ".join([noun, *(fact.text for fact in used if fact.kind == "area")])
     for fact in reversed(outer):

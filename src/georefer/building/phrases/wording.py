@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
+from georefer.building.mapping import regular_plural
+
 _CONSONANT_SOUND = re.compile(r"eu|once|one(?:\b|-)|u(?:ni(?![nmd])|s[aeu]|ti|biq|ran|fo\b|-|\b)", re.IGNORECASE)
 _SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
 _VOWEL_NUMBER = re.compile(r"(?:8|11(?!\d)|18(?!\d)|11\d{3}(?!\d)|18\d{3}(?!\d))")
@@ -16,6 +18,12 @@ _PLURAL_NOUNS = frozenset(
     {"people", "cattle", "livestock", "housing", "vegetation", "farmland", "grassland", "scrubland"}
 )
 _SINGULAR_IN_S = frozenset({"gas", "bus", "canvas", "atlas", "pancreas", "lens", "series", "headquarters"})
+_UNCOUNTED = frozenset({"water", "grass", "sand", "land", "woodland", "forest land", "parking", "snow", "ice", "soil"})
+_SAME_IN_PLURAL = frozenset({"series", "headquarters", "sheep", "deer", "works", "barracks"})
+_IRREGULAR = {"man": "men", "person": "people", "half": "halves", "leaf": "leaves", "shelf": "shelves"}
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+"""Numbers in words, by number."""
+
 _HEAD_ENDS = re.compile(r"\s(?:of|under|with|without|in|for|at|on|by|near|to)\s")
 
 
@@ -55,6 +63,25 @@ def is_plural(noun: str) -> bool:
     return len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in _SINGULAR_IN_S
 
 
+def plural(noun: str, known: str | None = None) -> str:
+    """The plural of a noun phrase, by its head word; `known` is taken where it is more than the regular one."""
+    if known and as_words(known) not in (noun, as_words(regular_plural(noun))):
+        return as_words(known)
+    head = head_words(noun.split(" (")[0])
+    if not head or is_plural(noun) or head[-1].lower() in _UNCOUNTED:
+        return noun
+    rest = noun.split()[len(head) :]
+    return " ".join([*head[:-1], _irregular(head[-1]) or regular_plural(head[-1]), *rest])
+
+
+def _irregular(word: str) -> str | None:
+    low = word.lower()
+    if low.endswith("craft") or low in _SAME_IN_PLURAL:
+        return word
+    ends = ((end, many) for end, many in _IRREGULAR.items() if low == end or (end == "man" and low.endswith(end)))
+    return next((word[: -len(end)] + many for end, many in ends), None)
+
+
 def head_words(noun: str) -> list[str]:
     """The words of a noun phrase up to its first preposition: "building under construction" is a building."""
     return _HEAD_ENDS.split(noun, maxsplit=1)[0].split()
@@ -69,6 +96,11 @@ def keys(noun: str) -> tuple[tuple[str, ...], ...]:
 def _key(words: Sequence[str]) -> tuple[str, ...]:
     parts = " ".join(words).casefold().replace("-", " ").split()
     return tuple(p[:-1] if len(p) > 3 and p.endswith("s") and not p.endswith("ss") else p for p in parts)
+
+
+def whole_key(noun: str) -> tuple[str, ...]:
+    """A noun as it is compared whole."""
+    return _key(noun.split())
 
 
 def may_be_called(noun: str, name: str) -> bool:
@@ -89,6 +121,12 @@ def template_parts(template: str) -> tuple[tuple[str, str | None], ...]:
     if "value" not in {field for _, field in parts}:
         raise ValueError(f"the phrase {template!r} does not hold {{value}}; say where the attribute's value goes")
     return tuple(parts)
+
+
+def fixed_noun(template: str) -> str:
+    """The noun that ends a template by itself: "building" of "{value} roofed building"; "" where a field does."""
+    text, name = template_parts(template)[-1]
+    return (text.split() or [""])[-1] if name is None else ""
 
 
 def has_label(template: str) -> bool:

@@ -168,7 +168,7 @@ def _read_instructions(file: Path, split: str | None, gathered: Gathering) -> No
 
 def _ask(id_, key: str, question: str, answer: str, params: dict[str, Any], split, where: str, gathered) -> None:
     asks = TASKS.get(params["task"]) or _guessed(question, answer)
-    classes = _class_names(question)
+    classes = class_names(question)
     if asks == "phrase" and classes:
         params["classes"] = classes
     region: str | None = None
@@ -191,14 +191,14 @@ def _guessed(question: str, answer: str) -> str:
     if _LIST.search(question):
         return "classification" if not lists else "chat"
     if lists:
-        return "segment" if max(lists) >= 6 else "phrase" if _class_names(question) else "detection"
+        return "segment" if max(lists) >= 6 else "phrase" if class_names(question) else "detection"
     if word in ("yes", "no"):
         return "presence"
     return "detection" if word == "none" else "chat"
 
 
-def _class_names(question: str) -> list[str]:
-    """The names in the question's ['a', "b's"]; they hold commas and apostrophes."""
+def class_names(question: str) -> list[str]:
+    """The names in a question's ['a', "b's"]; they hold commas and apostrophes."""
     found = _NAMES.search(question)
     return _BETWEEN_NAMES.split(found.group(1))[:MAX_NAMES] if found else []
 
@@ -269,13 +269,16 @@ def _scaled(one: Asked, text: str | None, published: Published, scale: int, acco
     if image is None or image.width is None or image.height is None:
         account.changed.add("no answer, and no image of known size to make one", one.id)
         return ""
-    lists = []
+    lists, named = [], None
     for thing in image.objects.with_ids(one.object_ids):
         points_N2 = _points(thing.geometry, thing.kind)
         if points_N2 is None:
             account.changed.add(f"a {thing.kind} that is neither a box nor one ring left out", one.id)
         else:
-            lists.append(_listed((points_N2 / (image.width, image.height)).ravel().tolist(), 1, scale))
+            # of several classes each is named before its first list
+            name = f"{thing.label}: " if one.asks == "phrase" and thing.label != named else ""
+            named = thing.label
+            lists.append(name + _listed((points_N2 / (image.width, image.height)).ravel().tolist(), 1, scale))
     return ", ".join(lists) or "None"
 
 
