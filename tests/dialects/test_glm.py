@@ -51,6 +51,13 @@ def test_a_sentence_around_is_no_problem():
     assert not DIALECT.read(f"\nThe second bottle is at {BOX}.", FRAME).problems
 
 
-@pytest.mark.parametrize("text", ["[]", "<|begin_of_box|>None<|end_of_box|>", "none."])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "<|begin_of_box|>None<|end_of_box|>", "none.", "<think>a ship?</think>\n[]", "<think>none</think> None"],
+)
 def test_ways_to_say_nothing(text):
     assert DIALECT.read(text, FRAME).says_none
+
+
+def test_nothing_that_is_only_thought_is_not_said():
+    assert not DIALECT.read("<think>None</think> a ship", FRAME).says_none

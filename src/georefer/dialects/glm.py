@@ -41,17 +41,18 @@ class GLM4VDialect(Dialect):
 
     def _read(self, reader: Reader) -> None:
         text = reader.text
-        start = text.rfind("</think>")
-        if text.rfind("<think>") > start:
+        end = text.rfind("</think>")
+        start = 0 if end < 0 else end + len("</think>")
+        if text.rfind("<think>") > end:
             reader.open_tail("<think>", "</think>")
             return
-        marked = [match.span("body") for match in _MARKED.finditer(text, max(0, start))]
-        for span in marked or [(max(0, start), len(text))]:
+        marked = [match.span("body") for match in _MARKED.finditer(text, start)]
+        for span in marked or [(start, len(text))]:
             for match in brackets(reader, *span):
                 if not take_box(reader, match):
                     return
         reader.open_tail(*((_OPENING, _CLOSING) if marked else ("[", "]")))
-        reader.if_nothing(self.nothing, f"{_OPENING}None{_CLOSING}", "[]", "[[]]", "None")
+        reader.if_nothing(self.nothing, f"{_OPENING}None{_CLOSING}", "[]", "[[]]", "None", start=start)
 
     def grammar(self) -> str:
         return (

@@ -168,9 +168,9 @@ class Reader:
         if (tail := self.text.rfind(opening)) > self.text.rfind(closing):
             self.note("truncated", tail, len(self.text), f"the last {opening!r} is not closed")
 
-    def if_nothing(self, *words: str) -> None:
-        """Sets `says_none` where no shape was found and the text is one of the words (or begins with it)."""
-        said = self.text[:200].strip().strip(".").lower()
+    def if_nothing(self, *words: str, start: int = 0) -> None:
+        """Sets `says_none` where no shape was found and the text, from `start` on, is one of the words."""
+        said = self.text[start : start + 200].strip().strip(".").lower()
         if not self._found and any(
             said == word.strip().strip(".").lower() for word in words or (self.dialect.nothing,)
         ):

@@ -196,3 +196,10 @@ def test_halves_of_letters_are_written_as_they_were_read(tmp_path, name):
     assert read(tmp_path / name)[0] == rows and "航空" in (tmp_path / name).read_text("utf-8") + "航空" * (
         name == "a.json"
     )
+
+
+def test_records_stay_on_their_line_for_every_reader(tmp_path):
+    """`str.splitlines` ends a line at separators that JSON leaves as they are."""
+    rows = [{"text": "one\u2028two\x85three\u2029"}, {"text": "plain"}]
+    common.write_records(tmp_path / "rows.jsonl", rows)
+    assert [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()] == rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +16,7 @@ from georefer.errors import InputError
 from georefer.geometry import Frame, Kind, Objects
 from georefer.scenes import Question, Scene
 from georefer.scenes.interchange.base import Account
-from georefer.scenes.readers.common import dumped
 from georefer.tasks import TASKS, truth
-
-_SEPARATORS = re.compile("[\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -166,13 +162,3 @@ def _sample(scene: Scene, question: Question, frame: Frame, dialect: Dialect, fo
     if task.form is not None and speaks and len(dialect.read(answer, frame).areas) != len(objects):
         job.account.changed.add("answer of so many shapes that reads back as more or fewer", question.id)
     return Sample(question, prompt, answer, objects)
-
-
-def line_of(row: object) -> str:
-    """JSON on one line for every reader: those that split at Unicode's line separators too."""
-    return escape_separators(dumped(row))
-
-
-def escape_separators(text: str) -> str:
-    """A text of quoted words in which Unicode's line separators stand as escapes, as JSON and YAML read them."""
-    return _SEPARATORS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

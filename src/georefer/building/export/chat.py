@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, TextIO
 
-from georefer.building.export.base import Format, Job, Sample, Shown, line_of
+from georefer.building.export.base import Format, Job, Sample, Shown
 from georefer.runlog import write_json
+from georefer.scenes.readers.common import dumped
 
 ROW_MARKS = ("<image>", "<video>", "<audio>")
 
@@ -40,7 +41,7 @@ def write_rows(shown: Iterable[Shown], job: Job, rows_of: Rows, ending: str) -> 
         for one in shown:
             for row in rows_of(one, job):
                 before = "" if not is_array else "[\n" if one.split not in started else ",\n"
-                files[one.split].write(before + line_of(row) + ("" if is_array else "\n"))
+                files[one.split].write(before + dumped(row) + ("" if is_array else "\n"))
                 started.add(one.split)
         for split, file in files.items() if is_array else ():
             file.write("\n]\n" if split in started else "[]\n")

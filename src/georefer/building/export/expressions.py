@@ -16,11 +16,11 @@ from collections.abc import Iterable
 import numpy as np
 import shapely
 
-from georefer.building.export.base import Format, Job, Sample, Shown, line_of
+from georefer.building.export.base import Format, Job, Sample, Shown
 from georefer.building.export.pictures import mask_png
 from georefer.geometry import Mask
 from georefer.geometry.mask import union
-from georefer.scenes.readers.common import box_numbers
+from georefer.scenes.readers.common import box_numbers, dumped
 
 # --- RSVG -----------------------------------------------------------------------------------------------------
 
@@ -90,7 +90,7 @@ def _write_group(one: Shown, samples: list[Sample], stem: str, job: Job) -> None
     for name, data in (
         (f"images/{stem}.{ending}", one.picture.data),
         (f"labels/{stem}.png", mask_png(whole_HW)),
-        (f"QAs/{stem}.json", line_of({"questions": questions, "answer": answers}).encode()),
+        (f"QAs/{stem}.json", dumped({"questions": questions, "answer": answers}).encode()),
     ):
         path = job.out / one.split / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 import shapely
 
-from georefer.building.export.base import Format, Job, Sample, Shown, line_of
+from georefer.building.export.base import Format, Job, Sample, Shown
 from georefer.building.export.labels import count_account
 from georefer.building.export.pictures import mask_png
 from georefer.geometry import Mask, Objects
 from georefer.geometry.mask import union
 from georefer.runlog import write_json
 from georefer.scenes.interchange import LabelledImage, write
-from georefer.scenes.readers.common import box_numbers
+from georefer.scenes.readers.common import box_numbers, dumped
 from georefer.scenes.readers.geo_r1 import EXISTING, REC_LEAD
 
 DECIMALS = 2
@@ -95,7 +95,7 @@ def _write_split(split: str, rows: _Rows, classes: dict[str, int], job: Job) -> 
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    lines = [line_of(row) for row in rows]
+    lines = [dumped(row) for row in rows]
     text = "[\n" + ",\n".join(lines) + "\n]\n" if path.suffix == ".json" else "\n".join(lines) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from georefer.building.export.base import Format, Job, Shown, escape_separators
+from georefer.building.export.base import Format, Job, Shown
 from georefer.scenes.interchange import LabelledImage, write
 from georefer.scenes.interchange.base import Account
+from georefer.scenes.readers.common import escape_separators
 
 
 def count_account(job: Job, account: Account, kept: str = "objects") -> None:

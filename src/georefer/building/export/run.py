@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from georefer.building.export.base import ExportSettings, Format, Job, Shown, line_of, samples_of
+from georefer.building.export.base import ExportSettings, Format, Job, Shown, samples_of
 from georefer.building.export.card import card
 from georefer.building.export.folder import finish, new_folder
 from georefer.building.export.frames import frame_rule
@@ -20,6 +20,7 @@ from georefer.geometry import Frame
 from georefer.runlog import progress
 from georefer.scenes import Dataset, Question, Scene, open_dataset
 from georefer.scenes.interchange.files import storable
+from georefer.scenes.readers.common import dumped
 from georefer.scenes.store import crs_to_text
 
 _SPLIT = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -95,7 +96,7 @@ class _Outgoing:
         with (self.job.out / "scenes.jsonl").open("w", encoding="utf-8", newline="\n") as listing:
             for split in self.job.splits:
                 for one in self._of_split(split, names):
-                    listing.write(line_of(_listed(one)) + "\n")
+                    listing.write(dumped(_listed(one)) + "\n")
                     yield one
 
     def _of_split(self, split: str, names: Names) -> Iterator[Shown]:

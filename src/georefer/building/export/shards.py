@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from georefer.building.export.base import Format, Job, Shown, line_of
+from georefer.building.export.base import Format, Job, Shown
 from georefer.scenes.interchange.files import storable
+from georefer.scenes.readers.common import dumped
 
 SCENES_A_SHARD = 1_000
 BYTES_A_SHARD = 512 << 20
@@ -57,7 +58,7 @@ def _write(shown: Iterable[Shown], job: Job) -> None:
     try:
         for one in shown:
             picture = one.picture
-            text = line_of(_described(one, job)).encode()
+            text = dumped(_described(one, job)).encode()
             ending = "jpg" if picture.form == "jpeg" else "png"
             shards[one.split].add([(f"{picture.stem}.{ending}", picture.data), (f"{picture.stem}.json", text)])
     finally:

@@ -42,6 +42,7 @@ MAX_NAME_BYTES = 200
 """Of one part of a name; file systems end at 255, and files are written beside others under longer ones."""
 
 _HALVES = re.compile("[\ud800-\udfff]")
+_SEPARATORS = re.compile("[\x85\u2028\u2029]")
 _BETWEEN = re.compile(r"[\s,]*+")
 
 
@@ -365,11 +366,20 @@ def need_split(split: str | None, found: Iterable[str | None], path: Path) -> No
 # --- writing --------------------------------------------------------------------------------------------------
 
 
+def escape_separators(text: str) -> str:
+    """A text of quoted words in which Unicode's line separators stand as escapes, as JSON and YAML read them."""
+    return _SEPARATORS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def dumped(value: Any, indent: int | None = None) -> str:
-    """JSON; letters that no file can hold (halves of pairs) are escaped."""
+    """JSON; letters that no file can hold (halves of pairs) and at which some readers end a line are escaped."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-        return text if text.isascii() or not _HALVES.search(text) else json.dumps(value, allow_nan=False, indent=indent)
+        if text.isascii():
+            return text
+        return (
+            escape_separators(text) if not _HALVES.search(text) else json.dumps(value, allow_nan=False, indent=indent)
+        )
     except (TypeError, ValueError) as error:
         raise InputError(f"a value is no JSON ({error}), so that nothing was written; use plain values") from error
 
