@@ -16,6 +16,7 @@ BENCH = {
     "imageclassify": {None},
     "vqa": {"count", "presence"},
     "image_caption": {None},
+    "region_caption": {None},
 }
 
 
@@ -107,12 +108,12 @@ def test_a_talk_asks_each_task_once(related, exported):
         for row in rows:
             values = [turn["value"] for turn in row["conversations"]]
             assert [turn["from"] for turn in row["conversations"]] == ["human", "gpt"] * (len(values) // 2)
-            assert values[0].startswith("<image>\n") and "".join(values).count("<image>") == 1 and len(values) == 20
+            assert values[0].startswith("<image>\n") and "".join(values).count("<image>") == 1 and len(values) == 22
             asked = [value.removeprefix("<image>\n") for value in values]
             assert set(zip(asked[::2], asked[1::2], strict=True)) <= pairs
             turns += len(values) // 2
         published = readers.SOURCES["fit-rs"].read(folder / "multiturn" / f"FIT-RS-multiturn-{split}.json")
-        assert not published.account.dropped.counts and {one.params["turn"] for one in published} == set(range(10))
+        assert not published.account.dropped.counts and {one.params["turn"] for one in published} == set(range(11))
         assert [one.text for one in published] == [
             turn["value"].removeprefix("<image>\n") for row in rows for turn in row["conversations"][::2]
         ]

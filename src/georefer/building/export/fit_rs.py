@@ -44,15 +44,17 @@ _VQA = {"vqa": "count", "presence": "presence"}
 
 _BENCH = {
     **dict.fromkeys(_COMPLEX, "complex_comprehension"), **dict.fromkeys(_VQA, "vqa"),
-    "multilabel": "imageclassify", "caption": "image_caption",
+    "multilabel": "imageclassify", "caption": "image_caption", "region-caption": "region_caption",
 }  # fmt: skip
 """The file of FIT-RSFG for each task; other tasks stand in none."""
 
-_ASKS = {"multilabel": "multilabel", "vqa": "vqa", "presence": "vqa", "caption": "caption"}
+_ASKS = {
+    "multilabel": "multilabel", "vqa": "vqa", "presence": "vqa", "caption": "caption", "region-caption": "caption",
+}  # fmt: skip
 
 _TALK = (
-    "caption", "multilabel", "vqa", "rec-obb", "detection-obb", "object-reasoning-obb", "relation-detection",
-    "relation-reasoning", "region-graph-obb", "image-graph-obb",
+    "caption", "region-caption", "multilabel", "vqa", "rec-obb", "detection-obb", "object-reasoning-obb",
+    "relation-detection", "relation-reasoning", "region-graph-obb", "image-graph-obb",
 )  # fmt: skip
 """Turns of a talk, in order."""
 
