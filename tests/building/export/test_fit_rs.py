@@ -117,7 +117,7 @@ def test_a_talk_asks_each_task_once(related, exported):
         assert [one.text for one in published] == [
             turn["value"].removeprefix("<image>\n") for row in rows for turn in row["conversations"][::2]
         ]
-    assert turns == manifest["counts"]["turns of talks"] == 30
+    assert turns == manifest["counts"]["turns of talks"] == 33
 
 
 # --- benchmarks -----------------------------------------------------------------------------------------------
