@@ -141,6 +141,29 @@ def test_a_whole_area_is_tested_or_trained_on():
     assert not len(trained.test) and mask(trained.train).all()
 
 
+def test_no_place_is_chosen_twice_where_there_are_few():
+    narrow = GeoGrid(GRID.crs, GRID.transform, 66, 400)
+    boxes_N4 = np.tile([[0.0, 0.0, 300.0, 400.0]], (5, 1))  # each larger than any chip, so none shows one whole
+    for settings in (PlaceSettings("random", most=400), PlaceSettings("objects")):
+        plan = plan_chips(narrow, (64, 64), SplitSettings(40, 0.25, 0), settings, 0, boxes_N4)
+        assert 0 < len(plan.train) == len(set(plan.train))
+
+
+def test_only_blocks_with_imagery_are_held_out():
+    """Two patches far apart make one lattice, most of which is empty."""
+    for seed in range(5):
+        plan = plan_chips(
+            GRID, (64, 64), SplitSettings(50, 0.5, 0), PlaceSettings(), seed, imagery_F4=np.array([[0, 0, 200, 800]])
+        )
+        assert len(plan.test_blocks) == 8 and all(block.x < 200 for block in plan.test_blocks)  # half of 16
+        assert plan.train and all(window.x < 200 for window in plan.train)
+        some = plan_chips(
+            GRID, (64, 64), SplitSettings(50, 0.5, 0), PlaceSettings("random", most=9), seed,
+            imagery_F4=np.array([[0, 0, 200, 800]]),
+        )  # fmt: skip
+        assert all(window.x < 200 for window in some.train)
+
+
 @pytest.mark.parametrize("settings", [{"by": "random"}, {"stride": 0}, {"most": -1}])
 def test_places_that_cannot_be_are_refused(settings):
     with pytest.raises(ValueError, match="expected"):

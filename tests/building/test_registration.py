@@ -3,7 +3,6 @@
 import json
 import re
 
-import cv2
 import numpy as np
 import pytest
 import shapely
@@ -127,6 +126,19 @@ def test_one_feature_beside_its_place_is_named(tmp_path):
     assert beside.shift_px == pytest.approx((-10, 5), abs=1)
 
 
+def test_a_roof_that_is_gone_is_not_sought_on_its_neighbour(tmp_path):
+    """Two alike: without a label of its own, the one that stands would be the place of the one that does not."""
+    standing, gone = (100, 100, 124, 118), (128, 100, 152, 118)
+    boxes = [b for b in scattered(16) if shapely.box(*b).distance(shapely.box(100, 100, 152, 118)) > 6]
+    imagery = drawn(tmp_path, [*boxes, standing], noise=3)
+    settings = RegistrationSettings(region_m=300, max_shift_m=30)
+    labels_N = shapely.box(*np.array([*boxes, gone], dtype=float).T)
+    (alone,) = estimate_offsets(imagery, labels_N, settings)
+    assert [(b.index, b.shift_px) for b in alone.beside] == [(len(boxes), pytest.approx((-28, 0), abs=1))]
+    (both,) = estimate_offsets(imagery, np.append(labels_N, shapely.box(*standing)), settings)
+    assert both.beside == ()
+
+
 def test_long_searches_use_a_coarser_scale(tmp_path):
     boxes = [(3 * x1, 3 * y1, 3 * x2, 3 * y2) for x1, y1, x2, y2 in scattered()]
     imagery = drawn(tmp_path, boxes, side=900, noise=3)
@@ -189,42 +201,54 @@ def test_settings_that_cannot_be_are_refused(values):
 # --- real places --------------------------------------------------------------------------------------------
 
 
-def mosaic(folder, name, zoom, out):
-    """Web tiles as one raster: their names are their places."""
-    tiles = {tuple(map(int, re.findall(r"\d+", p.name)[:2])): p for p in (folder / name).glob(f"OAM-*-{zoom}.png")}
-    x0, y0 = np.min(list(tiles), axis=0)
-    width, height = (np.max(list(tiles), axis=0) - (x0, y0) + 1) * 256
-    half = 20037508.342789244
-    size = 2 * half / 2**zoom / 256
-    transform = Affine(size, 0, -half + x0 * 256 * size, 0, -size, half - y0 * 256 * size)
-    blocks = [((y - y0) * 256, (x - x0) * 256, cv2.imread(str(p))[..., ::-1]) for (x, y), p in sorted(tiles.items())]
-    grid = GeoGrid(CRS("EPSG:3857"), transform, int(width), int(height))
-    write_raster(out, grid, 3, "uint8", blocks, nodata=0, overviews=False)
-    return open_imagery(out)
+def web_tiles(shared_data, name):
+    folder = shared_data / "oam-osm-buildings" / name
+    imagery = open_imagery(folder / "*-19.png")
+    return imagery, layer_of(imagery, folder / "labels.geojson")
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["kampala", "zanzibar"])
-def test_osm_buildings_lie_on_the_web_tiles_they_were_drawn_from(shared_data, tmp_path, name):
-    imagery = mosaic(shared_data / "oam-osm-buildings", name, 19, tmp_path / "tiles.tif")
-    buildings_N = layer_of(imagery, shared_data / "oam-osm-buildings" / name / "labels.geojson")
+@pytest.mark.parametrize(
+    ("name", "listed"),
+    [
+        ("kampala", set()),
+        # two foundations so overgrown that they show less than the field's furrows; both lie where they are drawn
+        ("zanzibar", {22, 128}),
+    ],
+)
+def test_osm_buildings_lie_on_the_web_tiles_they_were_drawn_from(shared_data, name, listed):
+    imagery, buildings_N = web_tiles(shared_data, name)
     known = [o for o in estimate_offsets(imagery, buildings_N) if o.length_m is not None]
     assert len(known) >= 5 and max(o.length_m for o in known) < 0.3
-    if name == "zanzibar":
-        # one foundation lies 2.7 m beside what is seen of it
-        beside = {b.index: b.shift_px for o in known for b in o.beside}
-        assert beside[128] == pytest.approx((9, 2), abs=1)
+    assert {b.index for o in known for b in o.beside} <= listed
 
 
 @pytest.mark.shared
-def test_banepa_is_true_and_a_shift_of_it_is_found(shared_data):
-    folder = shared_data / "banepa-buildings"
-    imagery = open_imagery(sorted((folder / "tiles").glob("*-22024[1-4]-19.tif")))
-    buildings_N = layer_of(imagery, folder / "osm_buildings.geojson")
-    for shift in ((0, 0), (-10, 17)):
-        known = [o for o in estimate_offsets(imagery, moved(buildings_N, *shift)) if o.shift_px]
-        assert len(known) >= 2
-        assert all(np.abs(np.add(o.shift_px, shift)).max() < 1 for o in known)
+def test_a_shifted_part_of_a_real_map_is_found(shared_data):
+    """The south of Zanzibar's labels 3 m east and 2 m south of their roofs; the north as it is."""
+    imagery, buildings_N = web_tiles(shared_data, "zanzibar")
+    pixel_m = imagery.grid.pixel_size_m[0]
+    is_south_N = shapely.get_coordinates(shapely.centroid(buildings_N))[:, 1] > 5000
+    right_down = np.array((3, 2)) / pixel_m
+    shapes_N = np.where(is_south_N, moved(buildings_N, *right_down), buildings_N)
+    known = [o for o in estimate_offsets(imagery, shapes_N) if o.shift_m is not None]
+    south = [o.shift_m for o in known if o.window.y > 5000]
+    assert len(south) == 4 and np.abs(np.array(south) - (-3, 2)).max() < 0.3
+    assert max(o.length_m for o in known if o.window.y < 5000) < 0.3
+
+
+@pytest.mark.shared
+def test_single_shifted_buildings_of_a_real_map_are_named(shared_data):
+    """A tenth of the labels beside their roofs: most are found, each with the way back."""
+    imagery, buildings_N = web_tiles(shared_data, "zanzibar")
+    right_down = np.array((3, 2)) / imagery.grid.pixel_size_m[0]
+    chosen = np.random.default_rng(0).choice(len(buildings_N), 20, replace=False)
+    shapes_N = buildings_N.copy()
+    shapes_N[chosen] = moved(buildings_N[chosen], *right_down)
+    beside = {b.index: b.shift_px for o in estimate_offsets(imagery, shapes_N) for b in o.beside}
+    found = set(beside) & set(chosen.tolist())
+    assert len(found) >= 12 and set(beside) - found <= {22, 128}
+    assert all(np.abs(beside[i] + right_down).max() < 3 for i in found)
 
 
 @pytest.mark.shared

@@ -18,7 +18,7 @@ from georefer.building.chips import ChipPlan, SplitSettings, chip_window_px, pla
 from georefer.building.features import Features, LayerSettings, read_features
 from georefer.building.recipe import BuildSettings
 from georefer.errors import ConfigError
-from georefer.geometry import GeoGrid, Objects
+from georefer.geometry import GeoGrid, Objects, Window
 from georefer.imagery.lattice import find_files
 from georefer.imagery.raster import Imagery, open_imagery
 
@@ -45,10 +45,10 @@ class Area:
 def open_areas(settings: BuildSettings) -> Iterator[tuple[Area, ...]]:
     """The areas of a recipe in the order of their files, closed at the end."""
     with ExitStack() as stack:
-        groups = [[path] for path in find_files(list(settings.imagery))] if settings.apart else [list(settings.imagery)]
-        names = [Path(group[0]).stem if settings.apart else "" for group in groups]
-        if doubles := [name for name, count in Counter(names).items() if count > 1]:
-            raise ConfigError(f"two rasters are named {doubles[0]}, which names scenes of areas apart; rename one")
+        groups: list[list[str | Path]] = [list(settings.imagery)]
+        if settings.apart:
+            groups = [[path] for path in find_files(list(settings.imagery))]
+        names = _names([Path(group[0]) for group in groups]) if settings.apart else [""]
         areas = []
         for name, group in zip(names, groups, strict=True):
             imagery = stack.enter_context(open_imagery(group, bands=settings.bands, stretch=settings.stretch or "auto"))
@@ -56,26 +56,47 @@ def open_areas(settings: BuildSettings) -> Iterator[tuple[Area, ...]]:
         yield tuple(areas)
 
 
-def plan_areas(settings: BuildSettings, areas: Sequence[Area], features: Sequence[Features]) -> tuple[ChipPlan, ...]:
-    """Where chips lie in each area, with the proof that training and test chips share no ground.
+def _names(paths: Sequence[Path]) -> list[str]:
+    """What files are called without their ending; where that names two, all with their folder: "2017-plot_1"."""
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{path.parent.name}-{path.stem}" for path in paths]
+    if doubles := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"two rasters are named {doubles[0]}, which names scenes of areas apart; rename one")
+    return names
 
-    ConfigError where areas overlap on the ground and are not held out together.
+
+def plan_areas(settings: BuildSettings, areas: Sequence[Area], features: Sequence[Features]) -> tuple[ChipPlan, ...]:
+    """Where chips lie in each area, so that training and test chips share no ground.
+
+    Areas that overlap are held out together, or each keeps its training chips away from the blocks of the others.
     """
     grids = [area.imagery.grid for area in areas]
     is_test = _held_out_areas(settings, areas) if settings.split.by == "area" else [None] * len(areas)
-    if settings.split.by == "block" and (pairs := touching(grids, settings.split.buffer_m)):
-        one, other = (areas[i].name for i in pairs[0])
-        raise ConfigError(
-            f"the areas {one} and {other} share ground, so a block held out of one is trained on in the other; "
-            'say split.by = "area"'
-        )
-    return tuple(
+    plans = [
         plan_chips(
             grid, chip_window_px(grid, settings.chip_px, settings.gsd_m), settings.split, settings.place, settings.seed,
             found.objects.hbb_N4 if settings.place.by == "objects" else None, held_out=held_out,
+            imagery_F4=area.imagery.file_boxes_N4,
         )
-        for grid, found, held_out in zip(grids, features, is_test, strict=True)
-    )  # fmt: skip
+        for area, grid, found, held_out in zip(areas, grids, features, is_test, strict=True)
+    ]  # fmt: skip
+    if settings.split.by == "block":
+        buffer_m = settings.split.buffer_m
+        for one, other in touching(grids, buffer_m):
+            for to, of in ((one, other), (other, one)):
+                plans[to] = _clear_of(plans[to], grids[to], plans[of].test_blocks, grids[of], buffer_m)
+    return tuple(plans)
+
+
+def _clear_of(
+    plan: ChipPlan, grid: GeoGrid, blocks: Sequence[Window], grid_of_blocks: GeoGrid, buffer_m: float
+) -> ChipPlan:
+    """A plan without the training chips that come too near to what is held out of another area."""
+    reach_px = max(buffer_m / min(grid.pixel_size_m), 1e-6)
+    held_out = shapely.union_all([_outline(grid, block.box, grid_of_blocks) for block in blocks])
+    near_N = shapely.distance(shapely.box(*plan.train.boxes_N4.T), held_out) < reach_px
+    return replace(plan, train=plan.train[~near_N], unused=plan.unused + int(near_N.sum()))
 
 
 def touching(grids: Sequence[GeoGrid], distance_m: float) -> list[tuple[int, int]]:
@@ -97,14 +118,19 @@ def touching(grids: Sequence[GeoGrid], distance_m: float) -> list[tuple[int, int
 
 def _near(one: GeoGrid, other: GeoGrid, distance_m: float) -> bool:
     """Whether the outlines come nearer than a distance, in pixels of the first."""
-    width, height = other.width, other.height
-    # straight edges of one CRS are bent in another, so the outline has points along them
-    edge_N = np.linspace(0, 1, 17)[:-1]
-    corners_42 = np.array([(0, 0), (width, 0), (width, height), (0, height), (0, 0)], dtype=float)
-    ring_N2 = np.concatenate([a + edge_N[:, None] * (b - a) for a, b in pairwise(corners_42)])
-    shape = shapely.Polygon(one.lonlat_to_pixel(other.pixel_to_lonlat(ring_N2)))
+    shape = _outline(one, (0, 0, other.width, other.height), other)
     reach_px = distance_m / min(one.pixel_size_m)
     return bool(shapely.box(0, 0, one.width, one.height).distance(shape) < max(reach_px, 1e-6))
+
+
+def _outline(grid: GeoGrid, box: tuple[float, float, float, float], of: GeoGrid) -> shapely.Polygon:
+    """A box of pixels of one grid in the pixels of another."""
+    x1, y1, x2, y2 = box
+    # straight edges of one CRS are bent in another, so the outline has points along them
+    edge_N = np.linspace(0, 1, 17)[:-1]
+    corners_52 = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)], dtype=float)
+    ring_N2 = np.concatenate([a + edge_N[:, None] * (b - a) for a, b in pairwise(corners_52)])
+    return shapely.Polygon(grid.lonlat_to_pixel(of.pixel_to_lonlat(ring_N2)))
 
 
 def _lonlat_box(grid: GeoGrid, distance_m: float) -> tuple[float, float, float, float]:

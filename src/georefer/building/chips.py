@@ -116,16 +116,19 @@ def plan_chips(
     objects_N4: np.ndarray | None = None,
     *,
     held_out: bool | None = None,
+    imagery_F4: np.ndarray | None = None,
 ) -> ChipPlan:
     """Chips of `chip` = (width, height) source pixels; `objects_N4` are the boxes that chips are placed around.
 
-    With `held_out` the whole area is tested on, or trained on; left out, blocks of it are held out.
+    With `held_out` the whole area is tested on, or trained on; left out, blocks of it are held out. Where
+    `imagery_F4` gives the boxes of its files, blocks and chips that meet none of them are left out.
     """
     whole = Window(0, 0, grid.width, grid.height)
     _check_size(grid, chip)
     if held_out is True:
         return ChipPlan(Windows.of(()), Windows.of(_tile_inside(whole, chip)), 0, (whole,))
-    blocks = () if held_out is False else tuple(_held_out_blocks(grid, chip, split, seed))
+    files_F4 = np.array([whole.box]) if imagery_F4 is None else imagery_F4
+    blocks = () if held_out is False else tuple(_held_out_blocks(grid, chip, split, seed, files_F4))
     rng = np.random.default_rng([seed, 1])
     boxes_N4 = np.empty((0, 4)) if objects_N4 is None else objects_N4
     if place.by == "random":
@@ -134,10 +137,13 @@ def plan_chips(
         candidates = _near_objects(grid, chip, boxes_N4, rng)
     else:
         candidates = _grid_windows(grid, chip, place.stride)
+    shown_N = _meets_any(candidates.boxes_N4, files_F4, (0, 0))
+    candidates, boxes_N4 = candidates[shown_N], boxes_N4[shown_N] if place.by == "objects" else boxes_N4
     free_N = ~_meets_any(candidates.boxes_N4, Windows.of(blocks).boxes_N4, _metres_to_px(grid, split.buffer_m))
     train = candidates[free_N]
     if place.by == "objects":
         train = train[_needed(train, boxes_N4[free_N], rng)]
+    train = train if place.by == "grid" else _distinct(train)
     if place.most and len(train) > place.most:
         train = train[np.sort(rng.choice(len(train), place.most, replace=False))]
     test = Windows.of(w for b in blocks for w in _tile_inside(b, chip))
@@ -184,14 +190,17 @@ def _tile_inside(block: Window, chip: tuple[int, int]) -> list[Window]:
     return [Window(block.x + i * chip[0], block.y + j * chip[1], *chip) for j in range(rows) for i in range(columns)]
 
 
-def _held_out_blocks(grid: GeoGrid, chip: tuple[int, int], split: SplitSettings, seed: int) -> list[Window]:
+def _held_out_blocks(
+    grid: GeoGrid, chip: tuple[int, int], split: SplitSettings, seed: int, files_F4: np.ndarray
+) -> list[Window]:
     block = _metres_to_px(grid, split.block_m)
     if block[0] < chip[0] or block[1] < chip[1]:
         raise ConfigError(
             f"blocks of {split.block_m:g} m are smaller than the chips of {chip[0]}x{chip[1]} source pixels; "
             "raise split.block_m or lower chip_px or gsd_m"
         )
-    return _choose_blocks(_blocks(grid, block), split.test, seed)
+    blocks = Windows.of(_blocks(grid, block))
+    return _choose_blocks(list(blocks[_meets_any(blocks.boxes_N4, files_F4, (0, 0))]), split.test, seed)
 
 
 def _check_size(grid: GeoGrid, chip: tuple[int, int]) -> None:
@@ -231,6 +240,11 @@ def _needed(windows: Windows, boxes_N4: np.ndarray, rng: np.random.Generator) ->
             needed_N[i] = True
             chosen.setdefault((x // width, y // height), []).append((x, y))
     return needed_N
+
+
+def _distinct(windows: Windows) -> Windows:
+    """Each window once, in order: in a small area chance finds the same place twice."""
+    return windows[np.sort(np.unique(windows.x_y_width_height_N4, axis=0, return_index=True)[1])]
 
 
 def _grid_windows(grid: GeoGrid, chip: tuple[int, int], stride: float) -> Windows:

@@ -130,9 +130,9 @@ def estimate_offsets(
     """
     settings = settings or RegistrationSettings()
     shapes_N = np.asarray(geometries_N, dtype=object)
-    scale = _Scale.of(imagery.grid, settings)
+    scale, tree = _Scale.of(imagery.grid, settings), shapely.STRtree(shapes_N)
     return [
-        _estimate(imagery, window, shapes_N, index_F, scale, settings)
+        _estimate(imagery, window, tree, index_F, scale, settings)
         for window, index_F in _regions(imagery.grid, shapes_N, scale)
     ]
 
@@ -180,7 +180,7 @@ def _edges(length: int, side: int) -> list[int]:
 
 
 def _estimate(
-    imagery: Imagery, window: Window, shapes_N: np.ndarray, index_F: np.ndarray, scale: _Scale,
+    imagery: Imagery, window: Window, tree: shapely.STRtree, index_F: np.ndarray, scale: _Scale,
     settings: RegistrationSettings,
 ) -> RegionOffset:  # fmt: skip
     count = len(index_F)
@@ -188,7 +188,7 @@ def _estimate(
         return RegionOffset(window, count, None, None, np.nan, np.nan, "too few features")
     if count > settings.max_features:
         index_F = index_F[np.linspace(0, count - 1, settings.max_features).round().astype(int)]
-    scores_FDD, seen_F = _scores(imagery, window, shapes_N[index_F], scale)
+    scores_FDD, seen_F = _scores(imagery, window, tree.geometries[index_F], scale)
     used_F = ~np.isnan(scores_FDD[:, 0, 0])
     used = int(used_F.sum())
     if used < settings.min_features:
@@ -205,7 +205,8 @@ def _estimate(
         return RegionOffset(window, used, None, None, agreement, rival, reason)
     shift_px = best[0] * scale.factor, best[1] * scale.factor
     shift_m = _ground(imagery.grid, window, shift_px)
-    beside = _beside(scores_FDD, index_F, seen_F, best, scale)
+    # what fits where another label lies already fits its roof, and has most likely none of its own that shows
+    beside = tuple(b for b in _beside(scores_FDD, index_F, seen_F, best, scale) if not _is_taken(tree, b))
     return RegionOffset(window, used, shift_px, shift_m, agreement, rival, "", beside)
 
 
@@ -343,10 +344,18 @@ def _beside(
         best, here = score_DD[row, column], score_DD[~away_DD].max(initial=0.0)
         if seen < 0.95 or not away_DD[row, column] or best < _LEAST_ALONE or here > 0.6 * best:
             continue
-        if _rival(score_DD, row, column, scale.tolerance) <= 0.7:
+        if _rival(score_DD, row, column, scale.tolerance) <= 0.8:
             right, down = (column - width // 2) * scale.factor, (row - height // 2) * scale.factor
             found.append(Beside(int(index), (float(right), float(down))))
     return tuple(found)
+
+
+def _is_taken(tree: shapely.STRtree, one: Beside) -> bool:
+    """Whether other areas cover a tenth of the place to which a feature would move."""
+    there = shapely.buffer(shapely.transform(tree.geometries[one.index], lambda xy: xy + one.shift_px), 0)
+    others = [tree.geometries[i] for i in tree.query(there) if i != one.index]
+    shared = shapely.area(shapely.intersection(shapely.buffer(others, 0), there)).sum() if others else 0.0
+    return bool(shared > 0.1 * there.area)
 
 
 def _rival(total_DD: np.ndarray, row: int, column: int, tolerance: float) -> float:
