@@ -39,6 +39,21 @@ def test_values_are_typed_and_paths_start_at_the_recipe(tmp_path):
     assert settings == Outer((tmp_path / "a.tif",), 10, Inner(2.0), {"rec": 1.0}, 3)
 
 
+@dataclass(frozen=True)
+class Fetched:
+    sources: tuple[Path | str, ...]
+    folder: Path = Path()
+
+
+def test_an_address_stays_text_where_a_field_takes_one(tmp_path):
+    path = recipe(tmp_path, 'sources = ["https://host/a.tif", "b.tif"]\n')
+    assert load_settings(Fetched, path) == Fetched(("https://host/a.tif", tmp_path / "b.tif"))
+    typed = load_settings(Fetched, path, ['sources=["HTTP://host/a.tif", "b.tif"]'])
+    assert typed == Fetched(("HTTP://host/a.tif", Path("b.tif"))) and type(typed.sources[0]) is str
+    with pytest.raises(ConfigError, match=r'folder is "https://host/x"; expected a path'):
+        load_settings(Fetched, path, ["folder=https://host/x"])
+
+
 def test_overrides_win_and_their_paths_start_here(tmp_path):
     path = recipe(tmp_path, 'sources = ["a.tif"]\n')
     settings = load_settings(Outer, path, ["steps=3", "inner.mode=b c", "flag=true", 'sources=["b.tif"]'])

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.data.area import make_area, small_recipe
 
+from georefer.building.build import build
 from georefer.engine import AHEAD, ENGINES, Processes, Ray, Serial, engine_of
 from georefer.errors import ConfigError, GeoreferError, MissingExtra, RasterError
 
@@ -130,6 +132,18 @@ class Where:
 @NEEDS_RAY
 def test_ray_works_on_both_nodes(nodes):
     assert set(Ray(2).map(Where(), range(8))) == set(nodes)
+
+
+@NEEDS_RAY
+def test_a_build_over_two_nodes_gives_the_same_bytes(nodes, tmp_path):
+    make_area(tmp_path, side=256)
+    settings = small_recipe(tmp_path)
+    folders = [build(settings, tmp_path / e.__class__.__name__, engine=e).folder for e in (Serial(), Ray(2))]
+    one, other = (
+        {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+        for folder in folders
+    )
+    assert one == other and any(name.startswith("scenes/") for name in one)
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ def load_settings(
     """Settings of class `cls` from a TOML file (or defaults alone), with overrides on top.
 
     Relative paths in fields of type `Path` start at `base`, by default the recipe's folder, so that a recipe
-    works from anywhere; those in overrides start at the working directory. ConfigError names the key, what was
-    found and what was expected.
+    works from anywhere; those in overrides start at the working directory. A field of type `Path | str` takes an
+    address (http, https) too, as text. ConfigError names the key, what was found and what was expected.
     """
     path = None if path is None else Path(path)
     values = _read_toml(path) if path else {}
@@ -132,7 +132,8 @@ def _convert(hint: Any, value: Any, where: str, base: Path | None) -> Any:
         _expect(isinstance(value, Mapping), value, "a table", where)
         return {key: _convert(arguments[1], item, f"{where}.{key}", base) for key, item in value.items()}
     if hint is Path:
-        _expect(isinstance(value, str), value, "a path", where)
+        is_address = isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+        _expect(isinstance(value, str) and not is_address, value, "a path", where)
         relative_to_recipe = base is not None and not isinstance(value, _Typed)
         return Path(os.path.normpath(base / value)) if relative_to_recipe and base else Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -14,7 +14,7 @@ from tests.data.area import small_recipe
 from georefer.building.areas import touching
 from georefer.building.build import build
 from georefer.building.chips import SplitSettings
-from georefer.building.features import LayerSettings
+from georefer.building.layers import LayerSettings
 from georefer.building.recipe import AskSettings
 from georefer.errors import ConfigError, VectorError
 from georefer.geometry import GeoGrid

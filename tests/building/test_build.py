@@ -19,7 +19,7 @@ from tests.data.dialects import BOXED
 
 from georefer.building import build as module
 from georefer.building.build import build
-from georefer.building.features import LayerSettings
+from georefer.building.layers import LayerSettings
 from georefer.building.recipe import AskSettings
 from georefer.building.registration import RegistrationSettings
 from georefer.building.relations import RelationSettings

@@ -11,11 +11,13 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from georefer.building.features import LayerSettings, read_features
+from georefer.building.features import Features, read_features
+from georefer.building.layers import LayerSettings
 from georefer.building.recipe import BuildSettings
 from georefer.config import load_settings, to_plain
 from georefer.errors import ConfigError, VectorError
 from georefer.geometry import GeoGrid
+from georefer.imagery import batches
 from georefer.imagery.geoparquet import write_geoparquet
 from georefer.imagery.raster import open_imagery
 
@@ -127,6 +129,48 @@ def test_duplicates_are_dropped_within_and_between_layers(tmp_path):
     assert found.report.problems["one"][0].places[0].startswith("feature 2 at 85.9")
     other = read_features([layers[0], LayerSettings(tmp_path / "two.parquet", label="shed")], GRID)
     assert len(other.objects) == 4  # the same shape as something else is no duplicate
+
+
+@pytest.mark.parametrize("mapping", [None, "osm"])
+def test_features_by_batches_are_the_same_features(tmp_path, mapping, monkeypatch):
+    places = np.random.default_rng(0).integers(-2, 18, (60, 2)) * 6  # some away
+    places[50] = places[5] = (12, 12)
+    kinds = ["yes", "church", "no", "moat", "tent"]
+    saved(
+        tmp_path / "l.gpkg",
+        [at(x, y) for x, y in places],
+        building=[kinds[k % 5] for k in range(60)],
+        height=["3" if k % 7 else "high" for k in range(60)],
+        id=[f"w{k}" for k in range(60)],
+    )
+    settings = {"mapping": "osm"} if mapping else {"label_from": "building", "labels": {k: k for k in kinds[:4]}}
+    whole = features(tmp_path / "l.gpkg", attributes=("height",), **settings)
+    assert {"mixed_types", "unlabelled", "duplicate"} <= {p.kind for p in whole.report.problems["l"]} | (
+        {"unlabelled"} if mapping else set()
+    )
+    monkeypatch.setattr(batches, "BATCH", 7)
+    parts = features(tmp_path / "l.gpkg", attributes=("height",), **settings)
+    assert parts.counts == whole.counts and parts.report == whole.report and parts.labels == whole.labels
+    assert parts.objects.ids_N.tolist() == whole.objects.ids_N.tolist()
+    assert parts.objects.attributes_N.tolist() == whole.objects.attributes_N.tolist()
+    assert shapely.equals(parts.objects.geometries_N, whole.objects.geometries_N).all()
+
+
+def test_what_is_near_is_part_of_the_whole(tmp_path):
+    path = saved(tmp_path / "l.gpkg", [at(x, 10) for x in range(0, 90, 10)], n=range(9))
+    found = features(path, label="hut")
+    near = found.near(np.array([[0, 0, 30, 100], [100, 0, 101, 100]]))
+    assert near.objects.ids_N.tolist() == ["0/l-1", "0/l-2", "0/l-6"] and near.area_N.tolist() == [100] * 3
+    again = Features.of(found.objects).near(np.array([[0, 0, 30, 100], [100, 0, 101, 100]]))
+    assert again.objects.ids_N.tolist() == near.objects.ids_N.tolist()
+    assert len(found) == 9 and found.labels == ("hut",) == near.labels
+    assert sorted(i for some in found.parts() for i in some.ids_N) == sorted(found.objects.ids_N)
+    assert found.bounds_N4.tolist() == found.objects.hbb_N4.tolist()
+
+
+def test_ids_that_repeat_are_no_ids(tmp_path):
+    path = saved(tmp_path / "l.gpkg", [at(10, 10), at(30, 10)], id=["x", "x"])
+    assert features(path, label="hut").objects.ids_N.tolist() == ["0/l-1", "0/l-2"]
 
 
 def test_a_layer_that_lies_elsewhere_is_reported_and_alone_refused(tmp_path):

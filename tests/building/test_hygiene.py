@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import shapely
 
-from georefer.building.hygiene import MAX_LISTED, Report, duplicates, mixed_types, unknown_values
+from georefer.building.hygiene import MAX_LISTED, MixedTypes, Report, UnknownValues, duplicates
 from georefer.building.mapping import load_mapping
 from georefer.errors import VectorError
 from georefer.imagery.problems import Problem
@@ -40,6 +40,13 @@ def table(**columns):
     return geopandas.GeoDataFrame(columns, geometry=[shapely.Point(k, 50) for k in range(count)], crs=4326)
 
 
+def mixed_types(tables, *names):
+    mixed = MixedTypes()
+    for one in tables:
+        mixed.look(one, *names)
+    return mixed.problems()
+
+
 @pytest.mark.parametrize(
     "values, said",
     [
@@ -51,7 +58,9 @@ def table(**columns):
     ],
 )
 def test_mixed_types(values, said):
-    found = mixed_types(table(a=np.array(values, dtype=object)), ["a", "a", "not there"])
+    whole = table(a=np.array(values, dtype=object))
+    found = mixed_types([whole], ["a", "a", "not there"])
+    assert mixed_types([whole.iloc[:1], whole.iloc[1:3], whole.iloc[3:]], ["a", "not there"]) == found
     assert [problem.detail for problem in found] == ([said] if said else [])
     assert all(problem.count == 1 and len(problem.places) == 1 for problem in found)
 
@@ -59,17 +68,23 @@ def test_mixed_types(values, said):
 def test_mixed_types_by_the_names_of_a_mapping():
     frame = table(WIDTH=["7", "wide"], building=["yes", "1"])
     loaded = load_mapping("osm")
-    (problem,) = mixed_types(frame, loaded.numeric, loaded.columns(frame))
+    (problem,) = mixed_types([frame], loaded.numeric, loaded.columns(frame))
     assert problem.detail == "width (1 numbers, 1 other)"  # building is never read as a number
 
 
 def test_rare_unknown_values_are_summed_up():
     frame = table(a=range(200))
     unknown = {f"a={k}": np.array([k]) for k in range(MAX_LISTED + 9)}
-    found = unknown_values(frame, unknown)
+    values = UnknownValues()
+    values.look(frame, unknown)
+    found = values.problems()
     assert len(found) == MAX_LISTED + 1
     assert found[-1].count == 9 and found[-1].detail == "9 more values"
     assert found[3].places == ("feature 3 at 3.00000, 50.00000",)
+    values.look(frame, {"a=3": np.array([7]), "a=58": np.array([58]), "a=60": np.array([60])})
+    again = values.problems()
+    assert again[3].count == 2 and again[3].places == (*found[3].places, "feature 7 at 7.00000, 50.00000")
+    assert again[-1].count == 11 and again[-1].detail == "10 more values"
 
 
 def test_a_report_counts_tells_and_refuses():

@@ -13,7 +13,7 @@ from affine import Affine
 from pyproj import CRS
 
 from georefer.building.chips import SplitSettings
-from georefer.building.features import LayerSettings
+from georefer.building.layers import LayerSettings
 from georefer.building.phrases import PhraseSettings
 from georefer.building.recipe import AskSettings, BuildSettings
 from georefer.geometry import GeoGrid

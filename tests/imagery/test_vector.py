@@ -5,6 +5,7 @@ import struct
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pyogrio
 import pytest
 import shapely
@@ -13,6 +14,8 @@ from pyproj import CRS
 
 from georefer.errors import VectorError
 from georefer.geometry import GeoGrid
+from georefer.imagery import batches
+from georefer.imagery.geoparquet import write_geoparquet
 from georefer.imagery.problems import Problem
 from georefer.imagery.raster import open_imagery
 from georefer.imagery.vector import layers, read_layer
@@ -256,15 +259,50 @@ def test_many_shapefiles_in_a_folder_are_layers(tmp_path):
     assert len(read_layer(tmp_path / "area", layer="trees", grid=GRID).frame) == 1
 
 
-@pytest.mark.parametrize(
-    "connection",
-    ["PG:host=db dbname=x password=hunter2", "postgresql://me:hunter2@db/x", "pg:dbname=x password='hunter2 x'"],
-)
-@pytest.mark.skipif("PostgreSQL" in pyogrio.list_drivers(), reason="this GDAL would connect")
-def test_a_database_needs_a_driver_and_keeps_its_password(connection):
-    with pytest.raises(VectorError, match="no PostgreSQL driver") as error:
-        read_layer(connection, layer="roofs", grid=GRID)
-    assert "hunter2" not in str(error.value) and "x" in str(error.value)
+@pytest.mark.parametrize("ending", ["gpkg", "shp", "fgb", "parquet", "geojson"])
+def test_a_layer_by_batches_is_the_same_layer(tmp_path, ending, monkeypatch):
+    rng = np.random.default_rng(0)
+    shapes = [at(x, y) for x, y in rng.uniform(-60, 150, (40, 2)).round(2)]
+    shapes[3], shapes[7], shapes[25] = BOW, None, swapped(at(20, 20))
+    storeys = [None if k % 9 == 0 else k for k in range(40)]
+    table = frame(*shapes, name=[f"n{k}" for k in range(40)], storeys=pd.array(storeys, dtype="Int64"))
+    # FlatGeobuf keeps features without a shape only where it has no index
+    path = tmp_path / f"l.{ending}"
+    if ending == "parquet":
+        write_geoparquet(path, table, rows_per_group=10)
+    else:
+        saved(path, table, **({"SPATIAL_INDEX": "NO"} if ending == "fgb" else {}))
+    whole = read_layer(path, grid=GRID)
+    assert whole.empty == 1 and whole.outside > 5 and len(whole.frame) > 5
+    monkeypatch.setattr(batches, "BATCH", 7)
+    parts = read_layer(path, grid=GRID)
+    assert parts.counts() == whole.counts() and parts.problems == whole.problems
+    assert list(parts.frame.index) == list(whole.frame.index) and parts.frame.crs == whole.frame.crs
+    assert shapely.equals(parts.frame.geometry.values, whole.frame.geometry.values).all()
+    assert [*parts.frame["name"]] == [*whole.frame["name"]]
+    assert [None if v is None or v != v else int(v) for v in parts.frame["storeys"]] == [
+        storeys[int(name[1:])] for name in parts.frame["name"]
+    ]
+
+
+def test_numbers_of_features_may_have_gaps(tmp_path, monkeypatch):
+    path = saved(tmp_path / "l.gpkg", frame(*(at(x, 20) for x in range(0, 90, 10))), layer="l")
+    with sqlite3.connect(path) as database:
+        database.create_function("ST_IsEmpty", 1, lambda _: 0)
+        for name in ("ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+            database.create_function(name, 1, lambda _: 0.0)
+        database.execute("UPDATE l SET fid = fid * 1000000007 - 5000000000")
+    monkeypatch.setattr(batches, "BATCH", 4)
+    read = read_layer(path, grid=GRID)
+    assert list(read.frame.index) == [k * 1000000007 - 5000000000 for k in range(1, 10)]
+
+
+def test_features_that_point_elsewhere_are_not_followed(tmp_path):
+    saved(tmp_path / "l.gpkg", frame(at(10, 10)), layer="l")
+    vrt = '<OGRVRTDataSource><OGRVRTLayer name="l"><SrcDataSource relativeToVRT="1">l.gpkg</SrcDataSource>'
+    (tmp_path / "x.geojson").write_text(vrt + "</OGRVRTLayer></OGRVRTDataSource>")
+    with pytest.raises(VectorError, match="names other files"):
+        read_layer(tmp_path / "x.geojson", grid=GRID)
 
 
 def test_an_unknown_kind_of_problem_is_a_mistake_of_ours():

@@ -15,12 +15,16 @@ import shapely
 from pyproj import Geod
 
 from georefer.building.chips import ChipPlan, SplitSettings, chip_window_px, plan_chips
-from georefer.building.features import Features, LayerSettings, read_features
+from georefer.building.features import Features, read_features
+from georefer.building.layers import LayerSettings
 from georefer.building.recipe import BuildSettings
 from georefer.errors import ConfigError
 from georefer.geometry import GeoGrid, Objects, Window
 from georefer.imagery.lattice import find_files
 from georefer.imagery.raster import Imagery, open_imagery
+
+MOST_IN_MEMORY = 10_000
+"""Features of one area of many that are kept in memory rather than on disk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +41,10 @@ class Area:
             return read_features(self.layers, self.imagery.grid, strict=strict)
         there = [layer for layer in self.layers if layer.path is None or layer.path.exists()]
         if there:
-            return read_features(there, self.imagery.grid, strict=strict, may_be_empty=True)
-        return Features(Objects.none(), shapely.STRtree([]), np.empty(0), {})
+            found = read_features(there, self.imagery.grid, strict=strict, may_be_empty=True)
+            # of thousands of areas each would keep a file open
+            return found.in_memory() if len(found) <= MOST_IN_MEMORY else found
+        return Features.of(Objects.none())
 
 
 @contextmanager
@@ -76,7 +82,7 @@ def plan_areas(settings: BuildSettings, areas: Sequence[Area], features: Sequenc
     plans = [
         plan_chips(
             grid, chip_window_px(grid, settings.chip_px, settings.gsd_m), settings.split, settings.place, settings.seed,
-            found.objects.hbb_N4 if settings.place.by == "objects" else None, held_out=held_out,
+            found.bounds_N4 if settings.place.by == "objects" else None, held_out=held_out,
             imagery_F4=area.imagery.file_boxes_N4,
         )
         for area, grid, found, held_out in zip(areas, grids, features, is_test, strict=True)

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from georefer.building.areas import Area, open_areas, plan_areas
 from georefer.building.card import dataset_card
 from georefer.building.chips import ChipPlan, chip_window_px, windows_overlap
@@ -18,7 +20,7 @@ from georefer.building.evidence import relations_of
 from georefer.building.features import Features
 from georefer.building.phrases import attribute_values
 from georefer.building.recipe import BuildSettings
-from georefer.building.registration import estimate_offsets
+from georefer.building.registration import RegistrationSettings, estimate_offsets, region_windows
 from georefer.building.registration_report import describe, picture, summary
 from georefer.building.relations import RelationIndex
 from georefer.building.stac import write_stac
@@ -77,16 +79,16 @@ def build(
 def _features(areas: Sequence[Area], *, strict: bool) -> list[Features]:
     shown = progress(areas, "layers", len(areas), "area") if len(areas) > 1 else areas
     features = [area.features(strict=strict) for area in shown]
-    if not any(len(one.objects) for one in features):
+    if not any(map(len, features)):
         raise VectorError("no feature is left in any area; check the paths of the layers and what they are called")
     return features
 
 
 def _work(settings: BuildSettings, areas: tuple[Area, ...], features: Sequence[Features]) -> Work:
     """The work with all that is known of the classes of all areas."""
-    labels = tuple(sorted({label for one in features for label in one.objects.labels_N}))
+    labels = tuple(sorted({str(label) for one in features for label in one.labels}))
     words = {label: said for one in reversed(features) for label, said in one.words.items()}
-    values = attribute_values([one.objects for one in features], settings.phrases)
+    values = attribute_values((part for one in features for part in one.parts()), settings.phrases)
     return Work(settings, areas, labels, _above(settings, features), words, values)
 
 
@@ -103,7 +105,7 @@ def _above(settings: BuildSettings, features: Sequence[Features]) -> Mapping[str
 def _relations(settings: BuildSettings, area: Area, features: Features) -> RelationIndex:
     if settings.relations is None:
         return RelationIndex(())
-    return relations_of(features.objects, area.imagery.grid, settings.relations, settings.evidence)
+    return relations_of(features.objects, area.imagery.grid, settings.relations, settings.evidence, features.drawn_N)
 
 
 def _fingerprint(settings: BuildSettings, areas: Sequence[Area]) -> str:
@@ -197,11 +199,14 @@ def _registration(
     """How far labels lie from what the imagery shows, area by area; a picture of each goes into `folder`."""
     found: dict[str, Any] = {}
     for area, one in zip(areas, features, strict=True):
-        if not len(one.objects):
+        windows = region_windows(area.imagery.grid, settings.registration or RegistrationSettings())
+        near = one.near(np.array([window.box for window in windows]))
+        if not len(near):
             continue
-        offsets = estimate_offsets(area.imagery, one.objects.geometries_N, settings.registration)
+        shapes_N = near.objects.geometries_N if near.drawn_N is None else near.drawn_N
+        offsets = estimate_offsets(area.imagery, shapes_N, settings.registration, windows)
         name = f"registration{'-' if area.name else ''}{area.name}.jpg"
-        shown_HW3 = picture(area.imagery, one.objects.geometries_N, offsets)
+        shown_HW3 = picture(area.imagery, shapes_N, offsets)
         (folder / name).write_bytes(encode_image(shown_HW3, "JPEG"))
         found[area.name or "area"] = {**describe(offsets), "picture": name}
         say(f"{area.name + ': ' if area.name else ''}{summary(offsets)}")

@@ -38,10 +38,12 @@ class EvidenceSettings:
 
 
 def relations_of(
-    objects: Objects, grid: GeoGrid, settings: RelationSettings, evidence: EvidenceSettings
-) -> RelationIndex:
+    objects: Objects, grid: GeoGrid, settings: RelationSettings, evidence: EvidenceSettings,
+    drawn_N: np.ndarray | None = None,
+) -> RelationIndex:  # fmt: skip
     """What the objects of a whole area, in its pixels, are to each other, before any chip cuts them.
 
+    `drawn_N` are their shapes before lines and points were given a width: a bent road has an axis, its area has none.
     ConfigError where the area has no size in metres, or no object a heading although the recipe names where they are.
     """
     if not grid.is_georeferenced:
@@ -51,7 +53,8 @@ def relations_of(
     size_m = np.array(grid.pixel_size_m)
     lines = Lines(_lines(evidence.power_lines, grid, size_m), _lines(evidence.lanes, grid, size_m))
     headings_N = _headings(objects, grid, evidence.heading_from, size_m) if evidence.heading_from else None
-    metres_N = shapely.transform(objects.geometries_N, lambda xy: xy * size_m)
+    shapes_N = objects.geometries_N if drawn_N is None else drawn_N
+    metres_N = shapely.transform(shapes_N, lambda xy: xy * size_m)
     return RelationIndex(find_relations(metres_N, objects.labels_N, objects.ids_N, settings, headings_N, lines))
 
 

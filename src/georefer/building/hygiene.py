@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import shapely
 
-from georefer.building.columns import number_of, text_of
+from georefer.building.columns import Columns, number_of
 from georefer.errors import VectorError
-from georefer.imagery.problems import KINDS, Problem, problem
+from georefer.imagery.problems import KINDS, PLACES, Problem, added, problem
 
 DUPLICATE_PX = 1e-3
 """Coordinates that round to the same multiple of this are the same point."""
@@ -73,47 +73,72 @@ def duplicates(shapes_N: np.ndarray, labels_N: Sequence[str] | np.ndarray) -> np
     return again_N
 
 
-def mixed_types(table: Any, names: Iterable[str], columns: Any = None) -> list[Problem]:
+class MixedTypes:
     """Attributes of which some values are numbers and others are not; the rarer of them are the problem.
 
-    `columns` looks attributes up by other names (`columns.Columns`); without it they are the table's own.
+    Shown a layer by tables, it remembers counts and places alone.
     """
-    found = []
-    for name in dict.fromkeys(names):
-        texts = _texts(table, name, columns)
-        kinds_N = np.array([_kind(text) for text in texts], dtype=object)
-        counts = Counter(kind for kind in kinds_N if kind)
-        if len(counts) > 1:
-            common = counts.most_common(1)[0][0]
-            rare_N = np.array([kind is not None and kind != common for kind in kinds_N], dtype=bool)
-            said = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-            rows = table[rare_N]
-            found.append(problem("mixed_types", rows.index, rows.geometry[:3].bounds, table.crs, f"{name} ({said})"))
-    return found
+
+    def __init__(self) -> None:
+        self._found: dict[str, dict[str, Problem]] = {}
+
+    def look(self, table: Any, names: Iterable[str], columns: Any = None) -> None:
+        """`columns` looks attributes up by other names (`columns.Columns`); without it they are the table's own."""
+        for name in dict.fromkeys(names):
+            codes_N, texts = _coded(table, name, columns)
+            kind_of = np.array([*map(_kind, texts), None], dtype=object)
+            kinds_N = kind_of[codes_N]
+            found = self._found.setdefault(name, {})
+            for kind in dict.fromkeys(kind for kind in kinds_N.tolist() if kind):
+                rows = table[kinds_N == kind]
+                told = problem("mixed_types", rows.index, rows.geometry[:PLACES].bounds, table.crs)
+                found[kind] = added(found[kind], told) if kind in found else told
+
+    def problems(self) -> list[Problem]:
+        """One for every attribute with values of both sorts."""
+        told = []
+        for name, found in self._found.items():
+            if len(found) > 1:
+                common = max(found.values(), key=lambda one: one.count)
+                (rare,) = (one for one in found.values() if one is not common)
+                told.append(replace(rare, detail=f"{name} ({_said(found)})"))
+        return told
 
 
-def unknown_values(table: Any, unknown: Mapping[str, np.ndarray]) -> list[Problem]:
+class UnknownValues:
     """Values that a mapping does not know, each with its features; the rare ones of many are summed up."""
-    listed = list(unknown.items())
-    found = []
-    for value, rows_N in listed[:MAX_LISTED]:
-        rows = table.iloc[rows_N]
-        found.append(problem("unknown_value", rows.index, rows.geometry[:3].bounds, table.crs, value))
-    rest = listed[MAX_LISTED:]
-    if rest:
-        total = sum(len(rows_N) for _, rows_N in rest)
-        found.append(Problem("unknown_value", total, (), f"{len(rest)} more values"))
-    return found
+
+    def __init__(self) -> None:
+        self._listed: dict[str, Problem] = {}
+        self._others: set[str] = set()
+        self._rest = 0
+
+    def look(self, table: Any, unknown: Mapping[str, np.ndarray]) -> None:
+        """The rows of a table by the value that is not known."""
+        for value, rows_N in unknown.items():
+            if value in self._others or (value not in self._listed and len(self._listed) == MAX_LISTED):
+                self._others.add(value)
+                self._rest += len(rows_N)
+                continue
+            rows = table.iloc[rows_N]
+            told = problem("unknown_value", rows.index, rows.geometry[:PLACES].bounds, table.crs, value)
+            self._listed[value] = added(self._listed[value], told) if value in self._listed else told
+
+    def problems(self) -> list[Problem]:
+        rest = [Problem("unknown_value", self._rest, (), f"{len(self._others)} more values")] if self._others else []
+        return [*self._listed.values(), *rest]
 
 
-def _texts(table: Any, name: str, columns: Any) -> list[str | None]:
-    if columns is None:
-        return [text_of(value) for value in table[name]] if name in table.columns else []
-    codes_N, texts = columns.coded(name)
-    return [texts[code] if code >= 0 else None for code in codes_N]
+def _said(found: Mapping[str, Problem]) -> str:
+    return ", ".join(f"{one.count} {kind}" for kind, one in sorted(found.items()))
 
 
-def _kind(text: str | None) -> str | None:
-    if text is None:
-        return None
+def _coded(table: Any, name: str, columns: Any) -> tuple[np.ndarray, list[str]]:
+    """The place of each value among the distinct ones, -1 where there is none."""
+    if columns is not None:
+        return columns.coded(name)
+    return Columns(table[[name]]).coded(name) if name in table.columns else (np.full(len(table), -1), [])
+
+
+def _kind(text: str) -> str:
     return "numbers" if number_of(text) is not None else "other"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from georefer.building.chips import PlaceSettings, SplitSettings
 from georefer.building.evidence import EvidenceSettings
-from georefer.building.features import LayerSettings
+from georefer.building.layers import LayerSettings
 from georefer.building.phrases import PhraseSettings
 from georefer.building.registration import RegistrationSettings
 from georefer.building.relations import RelationSettings
@@ -43,8 +44,8 @@ class Source:
 class BuildSettings:
     """A build recipe; see `recipes/*/build.toml`."""
 
-    imagery: tuple[Path, ...]
-    """Rasters, or folders or patterns of them, that make up the area."""
+    imagery: tuple[Path | str, ...]
+    """Rasters, folders or patterns of them, or http addresses of GeoTIFFs, that make up the area."""
     layers: tuple[LayerSettings, ...]
     apart: bool = False
     """Whether each raster is an area of its own (plots, cities), with a grid, stretch and scenes named after its file.
@@ -65,7 +66,7 @@ class BuildSettings:
     place: PlaceSettings = field(default_factory=PlaceSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     targets: TargetSettings = field(default_factory=TargetSettings)
-    taxonomy: Path | str | None = None
+    taxonomy: Literal["groundset"] | Path | None = None
     """A ready taxonomy by name, or a file of one, for layers without a mapping that brings its own."""
     phrases: PhraseSettings = field(default_factory=PhraseSettings)
     relations: RelationSettings | None = None

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -61,6 +60,8 @@ class RegistrationSettings:
     """Share of the resamplings that must find the same shift."""
     max_rival: float = 0.85
     """Regions in which another place scores more than this share of the best one have no estimate."""
+    most_regions: int = 400
+    """Of an area with more regions, so many spread over it are looked at."""
 
     def __post_init__(self) -> None:
         if min(self.region_m, self.max_shift_m, self.tolerance_m) <= 0:
@@ -120,9 +121,12 @@ class RegionOffset:
 
 
 def estimate_offsets(
-    imagery: Imagery, geometries_N: np.ndarray, settings: RegistrationSettings | None = None
+    imagery: Imagery,
+    geometries_N: np.ndarray,
+    settings: RegistrationSettings | None = None,
+    windows: Sequence[Window] | None = None,
 ) -> list[RegionOffset]:
-    """The offset of every region that holds features, row by row.
+    """The offset of every region (`region_windows`, unless given) that holds features, row by row.
 
     `geometries_N` are shapes in the imagery's pixels (`Features.objects.geometries_N`); areas are compared by their
     outlines, lines as they are, points not at all. A feature belongs to the region in which its centroid lies.
@@ -133,8 +137,21 @@ def estimate_offsets(
     scale, tree = _Scale.of(imagery.grid, settings), shapely.STRtree(shapes_N)
     return [
         _estimate(imagery, window, tree, index_F, scale, settings)
-        for window, index_F in _regions(imagery.grid, shapes_N, scale)
+        for window, index_F in _regions(windows or region_windows(imagery.grid, settings), shapes_N)
     ]
+
+
+def region_windows(grid: GeoGrid, settings: RegistrationSettings) -> list[Window]:
+    """Regions of about equal size, row by row; at most `most_regions` of them, spread over the area."""
+    lengths = zip((grid.width, grid.height), _Scale.of(grid, settings).region, strict=True)
+    edges_x, edges_y = (_edges(length, side) for length, side in lengths)
+    columns, count = len(edges_x) - 1, (len(edges_x) - 1) * (len(edges_y) - 1)
+    found = []
+    for place in np.unique(np.linspace(0, count - 1, min(count, settings.most_regions)).round().astype(int)).tolist():
+        row, column = divmod(place, columns)
+        (x1, x2), (y1, y2) = edges_x[column : column + 2], edges_y[row : row + 2]
+        found.append(Window(x1, y1, x2 - x1, y2 - y1))
+    return found
 
 
 @dataclass(frozen=True)
@@ -159,19 +176,17 @@ class _Scale:
         return cls((region[0], region[1]), (radius[0], radius[1]), tolerance, factor)
 
 
-def _regions(grid: GeoGrid, shapes_N: np.ndarray, scale: _Scale) -> Iterator[tuple[Window, np.ndarray]]:
-    """Regions of about equal size with the places of the shapes that belong to them; empty regions are left out."""
-    lengths = zip((grid.width, grid.height), scale.region, strict=True)
-    edges_x, edges_y = (_edges(length, side) for length, side in lengths)
+def _regions(windows: Sequence[Window], shapes_N: np.ndarray) -> Iterator[tuple[Window, np.ndarray]]:
+    """Regions with the places of the shapes whose middles lie there; empty regions are left out."""
     usable_K = np.flatnonzero((shapely.get_dimensions(shapes_N) > 0) & ~shapely.is_empty(shapes_N))
-    middle_K2 = shapely.get_coordinates(shapely.centroid(shapes_N[usable_K]))
-    column_K = np.searchsorted(edges_x, middle_K2[:, 0], side="right") - 1
-    row_K = np.searchsorted(edges_y, middle_K2[:, 1], side="right") - 1
-    for row, (y1, y2) in enumerate(pairwise(edges_y)):
-        for column, (x1, x2) in enumerate(pairwise(edges_x)):
-            index_F = usable_K[(column_K == column) & (row_K == row)]
-            if len(index_F):
-                yield Window(x1, y1, x2 - x1, y2 - y1), index_F
+    middles_K = shapely.centroid(shapes_N[usable_K])
+    tree, middle_K2 = shapely.STRtree(middles_K), shapely.get_coordinates(middles_K)
+    for window in windows:
+        near_F = np.sort(tree.query(shapely.box(*window.box)))
+        # a middle on the border of two belongs to the one that begins there
+        inside_F = ((middle_K2[near_F] >= (window.x, window.y)) & (middle_K2[near_F] < window.box[2:])).all(axis=1)
+        if inside_F.any():
+            yield window, usable_K[near_F[inside_F]]
 
 
 def _edges(length: int, side: int) -> list[int]:

@@ -73,7 +73,8 @@ def chip_objects(
     clipped_N = _clipped(found.geometries_N, window)
     area_N, full_N = shapely.area(clipped_N), features.area_N[near]
     scale = size[0] / window.width, size[1] / window.height
-    inside = found.replaced(clipped_N).crop(window).scale(*scale)
+    corner = window.x, window.y
+    inside = found.replaced(shapely.transform(clipped_N, lambda xy: (xy - corner) * scale))
     visible_N = np.divide(area_N, full_N, out=np.zeros(len(near)), where=full_N > 0)
     boxes_N4 = np.nan_to_num(inside.hbb_N4)
     sides_N2 = boxes_N4[:, 2:] - boxes_N4[:, :2]
@@ -123,6 +124,8 @@ def _clipped(shapes_N: np.ndarray, window: Window) -> np.ndarray:
 def _hidden(inside: Objects, settings: TargetSettings) -> np.ndarray:
     """Share of each object that lies below a class on top; nothing hides these themselves (N,)."""
     hidden_N = np.zeros(len(inside))
+    if not settings.on_top:
+        return hidden_N
     is_top_N = np.isin(inside.labels_N.astype(str), settings.on_top)
     if not is_top_N.any() or is_top_N.all():
         return hidden_N

@@ -47,10 +47,8 @@ class Chips:
 
 def chips_of(split: str, area: int, windows: Windows, features: Features, relations: RelationIndex) -> Chips:
     """Chips with no more of the area's features and relations than lie near them."""
-    near_N = np.unique(features.tree.query(shapely.box(*windows.boxes_N4.T))[1])
-    objects = features.objects[near_N]
-    near = Features(objects, shapely.STRtree(objects.geometries_N), features.area_N[near_N], {})
-    return Chips(split, area, windows, near, RelationIndex(relations.tile(objects.ids_N)))
+    near = features.near(windows.boxes_N4)
+    return Chips(split, area, windows, near, RelationIndex(relations.tile(near.objects.ids_N)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ longitude and latitude (OGC:CRS84); `crs: null` means that nobody knows.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,29 @@ def read_geoparquet(path: str | Path, *, bbox: Bounds | None = None) -> gpd.GeoD
     return pd.concat(parts) if len(parts) > 1 else parts[0]
 
 
+def batches(path: Path, bbox: Bounds, size: int) -> Iterator[tuple[np.ndarray, np.ndarray, gpd.GeoDataFrame]]:
+    """As `batches.batches`; of row groups that lie elsewhere only the covering's bounds are read."""
+    info = geoparquet_info(path)
+    with _opened(path) as file:
+        names = [name for name in file.schema_arrow.names if info.covering is None or name != _root(info.covering)]
+        nothing = file.schema_arrow.empty_table().select(names).drop_columns(info.geometry)
+        empty = _placed(nothing.to_pandas(ignore_metadata=True), info, np.empty(0, dtype=object)).rename_axis("fid")
+        yield np.empty(0, dtype=np.int64), np.empty((0, 4)), empty
+        start = 0
+        for group in range(file.num_row_groups):
+            if info.covering is not None and _elsewhere(file.metadata.row_group(group), info.covering, bbox):
+                bounds_N4 = _covering_bounds(_read_group(file, path, group, list(info.covering)), info.covering)
+                yield np.arange(start, start + len(bounds_N4)), bounds_N4, empty
+                start += len(bounds_N4)
+                continue
+            for part in _read_batches(file, path, group, names, size):
+                shapes_N = shapely.from_wkb(part.column(info.geometry).to_numpy(), on_invalid="ignore")
+                rest = part.drop_columns(info.geometry).to_pandas(ignore_metadata=True, integer_object_nulls=True)
+                rest.index = pd.RangeIndex(start, start + len(rest), name="fid")
+                start += len(rest)
+                yield rest.index.to_numpy(), shapely.bounds(shapes_N).reshape(-1, 4), _placed(rest, info, shapes_N)
+
+
 def read_bounds(path: str | Path) -> np.ndarray:
     """Bounds (N, 4) of every feature by row, NaN where there is none; from the covering where the file has one.
 
@@ -122,12 +146,7 @@ def read_bounds(path: str | Path) -> np.ndarray:
                 for k in range(file.num_row_groups)
             ]
             return np.concatenate([np.empty((0, 4)), *(part.reshape(-1, 4) for part in parts)])
-        columns = []
-        for edge in info.covering:
-            outer, inner = edge.split(".", 1)
-            struct = file.read(columns=[edge]).column(outer).combine_chunks()
-            columns.append(pc.struct_field(struct, inner).to_numpy(zero_copy_only=False))
-        return np.column_stack(columns).astype(np.float64)
+        return _covering_bounds(file.read(columns=list(info.covering)), info.covering)
 
 
 def geoparquet_info(path: str | Path) -> GeoParquetInfo:
@@ -244,6 +263,24 @@ def _read_group(file: pq.ParquetFile, path: Path, group: int, names: list[str]) 
         return file.read_row_group(group, columns=names)
     except (pa.ArrowException, OSError) as error:
         raise VectorError(f"{path} is damaged in row group {group} ({error}); fetch it again") from error
+
+
+def _read_batches(file: pq.ParquetFile, path: Path, group: int, names: list[str], size: int) -> Iterator[pa.Table]:
+    try:
+        for batch in file.iter_batches(size, row_groups=[group], columns=names):
+            yield pa.Table.from_batches([batch])
+    except (pa.ArrowException, OSError) as error:
+        raise VectorError(f"{path} is damaged in row group {group} ({error}); fetch it again") from error
+
+
+def _covering_bounds(table: pa.Table, covering: tuple[str, ...]) -> np.ndarray:
+    """Bounds (N, 4) from the columns of a covering, NaN where there are none."""
+    columns = []
+    for edge in covering:
+        outer, inner = edge.split(".", 1)
+        struct = table.column(outer).combine_chunks()
+        columns.append(pc.struct_field(struct, inner).to_numpy(zero_copy_only=False))
+    return np.column_stack(columns).astype(np.float64)
 
 
 def _covering(covering: Any, schema: pa.Schema) -> tuple[str, ...] | None:

@@ -1,8 +1,7 @@
-"""Which files a source means, and how they lie on one pixel lattice."""
+"""How the files of a source lie on one pixel lattice."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,35 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from georefer.errors import RasterError
 from georefer.geometry import GeoGrid, Window
-
-Source = str | Path | Sequence[str | Path]
-"""One file, a list of files, a folder or a glob pattern."""
+from georefer.imagery.files import Location, Source, find_files, open_dataset, tile_of, tile_transform
 
 TOLERANCE_PX = 0.25
 """How far the corners of a file may lie from whole pixels of the lattice: web tiles stored in degrees drift by
 hundredths of a pixel from row to row, a real misfit is a fraction of its own."""
-
-SUFFIXES = frozenset({".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg", ".vrt", ".img"})
-"""What counts as imagery in a folder; a file named one by one may end as it likes."""
-
-SIDECARS = frozenset({".xml", ".ovr", ".msk", ".tfw", ".wld", ".prj", ".txt", ".json", ".geojson"})
-"""What a glob pattern such as `tiles/*` catches beside the imagery."""
 
 
 @dataclass(frozen=True)
 class Part:
     """One file and the pixels of the lattice that it covers."""
 
-    path: Path
+    path: Location
     window: Window
 
 
@@ -65,13 +55,15 @@ class Lattice:
 
 @dataclass(frozen=True)
 class _Header:
-    path: Path
+    path: Location
     crs: CRS | None
     transform: Affine
     width: int
     height: int
     dtype: str
     count: int
+    zoom: int | None
+    """Of a web tile, whose place follows from its name."""
 
 
 def shared(first: Window, second: Window) -> Window | None:
@@ -98,56 +90,19 @@ def read_lattice(source: Source, bands: Sequence[int]) -> Lattice:
     return Lattice(parts, grid, first.dtype, min(h.count for h in headers))
 
 
-def find_files(source: Source) -> list[Path]:
-    """The files that a source names, sorted where it is a folder or a pattern; never none."""
-    if not isinstance(source, str | Path):
-        if not source:
-            raise RasterError("an empty list was found where imagery is expected; name at least one file")
-        return [path for item in source for path in find_files(item)]
-    path = Path(source)
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.is_file() and p.suffix.lower() in SUFFIXES)
-        return found or _refuse_none(f"the folder {path} holds no imagery ({', '.join(sorted(SUFFIXES))})")
-    if path.is_file():
-        return [path]
-    if any(mark in str(source) for mark in "*?["):
-        return _glob(path) or _refuse_none(f"no file matches {source}")
-    return _refuse_none(f"there is no file {path}")
-
-
-def open_dataset(path: Path) -> rasterio.DatasetReader:
-    """The file through GDAL; the caller closes it. RasterError where it is no raster or is damaged."""
-    with warnings.catch_warnings():
-        # imagery without a georeference is allowed and shows as a grid of none
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            return rasterio.open(path)
-        except (RasterioError, OSError, ValueError) as error:
-            raise RasterError(
-                f"{path} was found where a raster is expected, but GDAL cannot open it ({error}); "
-                "name an image file, or fetch it again if it was cut off"
-            ) from error
-
-
-def _glob(pattern: Path) -> list[Path]:
-    anchor = pattern.anchor or "."
-    relative = pattern.relative_to(pattern.anchor) if pattern.anchor else pattern
-    return sorted(p for p in Path(anchor).glob(str(relative)) if p.is_file() and p.suffix.lower() not in SIDECARS)
-
-
-def _refuse_none(found: str) -> list[Path]:
-    raise RasterError(f"{found} where imagery is expected; give a file, a list of files, a folder or a glob pattern")
-
-
-def _read_header(path: Path, bands: Sequence[int]) -> _Header:
+def _read_header(path: Location, bands: Sequence[int]) -> _Header:
     with open_dataset(path) as dataset:
-        if dataset.driver == "PNG":
+        if dataset.driver == "PNG" and isinstance(path, Path):
             _check_png_end(path)
         _check_bands(path, dataset, bands)
-        return _Header(
-            path, _crs(path, dataset), dataset.transform, dataset.width, dataset.height,
-            dataset.dtypes[bands[0] - 1], dataset.count,
-        )  # fmt: skip
+        crs, transform = _crs(path, dataset), dataset.transform
+        name = path if isinstance(path, str) else path.absolute()
+        tile = tile_of(name, dataset.width, dataset.height) if crs is None and transform.is_identity else None
+        if tile is not None:
+            crs, transform = CRS.from_epsg(3857), tile_transform(*tile, dataset.width)
+        zoom = None if tile is None else tile[2]
+        size = dataset.width, dataset.height
+        return _Header(path, crs, transform, *size, dataset.dtypes[bands[0] - 1], dataset.count, zoom)
 
 
 def _check_png_end(path: Path) -> None:
@@ -158,7 +113,7 @@ def _check_png_end(path: Path) -> None:
             raise RasterError(f"{path} breaks off where a PNG's end is expected; fetch or copy the file again")
 
 
-def _check_bands(path: Path, dataset: Any, bands: Sequence[int]) -> None:
+def _check_bands(path: Location, dataset: Any, bands: Sequence[int]) -> None:
     if max(bands) > dataset.count:
         remedy = "pass bands=(1,) to see one band as grey" if dataset.count < 3 else "choose among those"
         raise RasterError(
@@ -177,7 +132,7 @@ def _check_bands(path: Path, dataset: Any, bands: Sequence[int]) -> None:
         )
 
 
-def _crs(path: Path, dataset: Any) -> CRS | None:
+def _crs(path: Location, dataset: Any) -> CRS | None:
     if not dataset.crs:
         return None
     try:
@@ -198,6 +153,8 @@ def _check_like(header: _Header, first: _Header) -> None:
 
     if header.dtype != first.dtype:
         refuse(f"pixels of type {header.dtype}", first.dtype, f"convert it with  gdal_translate -ot  to {first.dtype}")
+    if header.zoom is not None and first.zoom is not None and header.zoom != first.zoom:
+        refuse(f"zoom {header.zoom}", f"zoom {first.zoom}", f"choose one with a pattern such as '*-{first.zoom}.png'")
     if header.crs != first.crs:
         refuse(f"the CRS {_name(header.crs)}", _name(first.crs), "bring it there with  gdalwarp -t_srs")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pyproj import CRS, Transformer
@@ -60,6 +60,11 @@ def problem(kind: str, fids: Iterable, bounds_N4: np.ndarray | None, crs: CRS | 
     """A problem of features by number and bounds (N, 4) in `crs`; without bounds, places are numbers alone."""
     fids = list(fids)
     return Problem(kind, len(fids), named_places(fids[:PLACES], bounds_N4, crs), detail)
+
+
+def added(one: Problem, more: Problem) -> Problem:
+    """Two finds of the same fault as one: counts add up, places are the first ones."""
+    return replace(one, count=one.count + more.count, places=(*one.places, *more.places)[:PLACES])
 
 
 def named_places(fids: Iterable, bounds_N4: np.ndarray | None, crs: CRS | None) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +15,8 @@ from rasterio.errors import RasterioError
 
 from georefer.errors import RasterError
 from georefer.geometry import GeoGrid, Window
-from georefer.imagery.lattice import Lattice, Part, Source, open_dataset, read_lattice, shared
+from georefer.imagery.files import Location, Source, environment, open_dataset
+from georefer.imagery.lattice import Lattice, Part, read_lattice, shared
 from georefer.imagery.resample import resampled
 
 Stretch = tuple[tuple[float, float], ...]
@@ -53,7 +53,7 @@ class Imagery:
         self._lattice = lattice
         self.bands = bands
         self.stretch = stretch
-        self._open: OrderedDict[Path, rasterio.DatasetReader] = OrderedDict()
+        self._open: OrderedDict[Location, rasterio.DatasetReader] = OrderedDict()
         self._process = os.getpid()
 
     def __enter__(self) -> Imagery:
@@ -88,8 +88,14 @@ class Imagery:
         return self._lattice.count
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Location, ...]:
+        """Local paths, or addresses as text."""
         return tuple(part.path for part in self._lattice.parts)
+
+    @property
+    def file_boxes_N4(self) -> np.ndarray:
+        """Where the files lie on the raster, (x1, y1, x2, y2) pixels; between patches there may be none."""
+        return np.array([part.window.box for part in self._lattice.parts]).reshape(-1, 4)
 
     def describe(self) -> dict[str, Any]:
         """What decides how pixels look, as plain JSON values, for provenance and for comparing runs."""
@@ -147,8 +153,7 @@ class Imagery:
         x, y = inside.x - part.window.x, inside.y - part.window.y
         where = {"window": rasterio.windows.Window(x, y, inside.width, inside.height), "out_shape": shape}
         try:
-            # not every GDAL and environment has this: JPEG streams that end early are otherwise filled with grey
-            with rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING=True):
+            with environment(part.path):
                 dataset = self._dataset(part.path)
                 values_BHW = dataset.read(self.bands, resampling=resampling, **_banded(where, len(self.bands)))
                 mask_HW = self._mask(dataset, where)
@@ -168,7 +173,7 @@ class Imagery:
         masks_BHW = dataset.read_masks(self.bands, **_banded(where, len(self.bands)))
         return masks_BHW.any(axis=0)
 
-    def _dataset(self, path: Path) -> rasterio.DatasetReader:
+    def _dataset(self, path: Location) -> rasterio.DatasetReader:
         if self._process != os.getpid():
             # forked: the parent's datasets share its file positions
             self._open, self._process = OrderedDict(), os.getpid()
@@ -186,8 +191,11 @@ def open_imagery(
     bands: Sequence[int] = (1, 2, 3),
     stretch: Literal["auto"] | Sequence[Sequence[float]] | None = "auto",
 ) -> Imagery:
-    """Imagery from one file, a list of files, a folder or a glob pattern.
+    """Imagery from one file or address (http, https), a list of them, a folder or a glob pattern.
 
+    Addresses are read by parts, so a window of a cloud-optimised GeoTIFF costs little more than itself. Web tiles
+    without a georeference lie where their names say, `*-x-y-z.png` or `z/x/y.png` (EPSG:3857, one zoom a source).
+    Formats that only name other files are not opened, but for a local .vrt that is named by itself.
     `bands` are three band numbers from 1 (red, green, blue), or one that is shown as grey. Files of a mosaic
     lie on one pixel lattice (same CRS and pixel size, offsets of whole pixels). `stretch="auto"` passes uint8
     as it is and measures ONE linear stretch for the whole area of anything else (2nd to 98th percentile per

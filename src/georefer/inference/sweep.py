@@ -48,7 +48,7 @@ OVERLAY_SIDE_PX = 2048
 class SweepSettings:
     """A sweep recipe; see `recipes/*/sweep.toml`."""
 
-    imagery: tuple[Path, ...]
+    imagery: tuple[Path | str, ...]
     """Rasters, folders or glob patterns that make up the area."""
     labels: tuple[str, ...]
     """Classes to look for, in the words the model was taught."""

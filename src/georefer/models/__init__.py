@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from georefer.errors import MissingExtra
 from georefer.models.base import Ask, Model
@@ -13,8 +13,9 @@ from georefer.models.fake import FakeModel
 
 MODELS: dict[str, str] = {
     "tiny": "georefer.models.tiny_model:load",
+    "transformers": "georefer.models.loading:load",
 }
-"""Family to loader, "module:function"; a loader takes a folder or name and returns a Model."""
+"""Kind to loader, "module:function"; a loader takes a folder or name and returns a Model."""
 
 __all__ = ["MODELS", "Ask", "FakeModel", "Model", "load_model", "require_models"]
 
@@ -25,9 +26,27 @@ def require_models(capability: str) -> None:
         raise MissingExtra(capability, "models")
 
 
-def load_model(name: str | Path, family: str = "tiny") -> Model:
-    """The model in a folder or under a shipped name; CheckpointError says what is wrong with it."""
+def load_model(name: str | Path, family: str | None = None, **settings: Any) -> Model:
+    """The model in a folder, under a shipped name or a hub id; CheckpointError says what is wrong with it.
+
+    `family` is a key of MODELS, left out: seen from what is there. A checkpoint of transformers takes `dialect` (a
+    name in georefer.dialects) and `system` (a sentence before the conversation).
+    """
     require_models("running a model")
-    module, function = MODELS[family].split(":")
-    loader: Callable[[str | Path], Model] = getattr(import_module(module), function)
-    return loader(name)
+    module, function = MODELS[family or _kind(name)].split(":")
+    model: Model = getattr(import_module(module), function)(name, **settings)
+    return model
+
+
+def _kind(name: str | Path) -> str:
+    folder = Path(name)
+    if folder.is_dir():
+        return "transformers" if _is_transformers(folder) else "tiny"
+    # a hub id is owner/name; what looks like it in a folder that is here is a path with an error in it
+    is_hub_id = str(name).count("/") == 1 and str(name)[0] not in "./~" and not folder.parent.is_dir()
+    return "transformers" if is_hub_id else "tiny"
+
+
+def _is_transformers(folder: Path) -> bool:
+    looks_like_one = (folder / "config.json").is_file() or any(folder.glob("*.safetensors"))
+    return looks_like_one and not (folder / "tiny.json").is_file()

@@ -1,0 +1,264 @@
+"""Rows of tokens in which questions share the image before them: who sees whom, and one pass through any decoder.
+
+A row holds groups; a group is the prefix of one image (chat header and image tokens) followed by segments, each a
+question with its answer. A token sees the prefix of its group and its own segment before it, and its position counts
+on from the prefix, so every segment is computed exactly as if it stood alone behind its image. Training packs whole
+groups into one row; answering puts the prefix into the cache and the questions behind it. Both use the same rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+if TYPE_CHECKING:
+    from georefer.models.families.base import Family
+
+NOT_LEARNED = -100
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One question with its answer: token ids, and for each whether the model learns to say it."""
+
+    ids: Sequence[int]
+    learn: Sequence[bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Prefix:
+    """All tokens before a question about one image.
+
+    `positions_AP` are the rotary positions, one row for a plain model and three (time, height, width) for Qwen's;
+    the first token behind stands at `next_position` on every axis. `block_P` numbers the stretches of image tokens
+    that see each other in both directions, -1 for all other tokens.
+    """
+
+    ids: tuple[int, ...]
+    positions_AP: Tensor
+    next_position: int
+    block_P: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Questions of one image: its prefix, its segments, and which of the batch's images it is."""
+
+    prefix: Prefix
+    segments: Sequence[Segment]
+    image: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each token of (B, T) stands.
+
+    `group_BT` is its group in the row, -1 for padding; `segment_BT` 0 for the prefix, 1.. for the questions;
+    `place_BT` its index in the row it would have alone; `block_BT` as in Prefix.
+    """
+
+    group_BT: Tensor
+    segment_BT: Tensor
+    place_BT: Tensor
+    block_BT: Tensor
+
+    def rows(self, index_R: Tensor) -> Layout:
+        """Some of the rows, in the order of the index."""
+        return Layout(*(value[index_R] for value in vars(self).values()))
+
+    def to(self, device: torch.device | str) -> Layout:
+        """The same on another device."""
+        return Layout(*(value.to(device) for value in vars(self).values()))
+
+    def then(self, later: Layout) -> Layout:
+        """The same rows with more tokens behind."""
+        pairs = zip(vars(self).values(), vars(later).values(), strict=True)
+        return Layout(*(torch.cat(pair, dim=1) for pair in pairs))
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBatch:
+    """Rows ready for a model.
+
+    `positions_ABT` are rotary positions as in Prefix; `targets_BT` holds at each token the id to be predicted
+    *from* it (already shifted), or -100. `pixels` are the distinct images as the family's processor gives them and
+    `image_of_group_G` says which of them each group shows, groups counted row by row.
+    """
+
+    ids_BT: Tensor
+    positions_ABT: Tensor
+    layout: Layout
+    targets_BT: Tensor
+    pixels: Mapping[str, Tensor]
+    image_of_group_G: Tensor
+
+    @property
+    def targets_M(self) -> Tensor:
+        """The learned targets alone, in the order of the logits `forward_packed` returns."""
+        return self.targets_BT[self.targets_BT != NOT_LEARNED]
+
+    def to(self, device: torch.device | str) -> PackedBatch:
+        """The same batch on another device."""
+        return PackedBatch(
+            self.ids_BT.to(device),
+            self.positions_ABT.to(device),
+            self.layout.to(device),
+            self.targets_BT.to(device),
+            {name: value.to(device) for name, value in self.pixels.items()},
+            self.image_of_group_G.to(device),
+        )
+
+
+def pack(rows: Sequence[Sequence[Group]], pixels: Mapping[str, Tensor], *, pad_id: int) -> PackedBatch:
+    """Rows of groups, padded on the right to the longest; an image may appear in several groups."""
+    packed = [_pack_row(groups) for groups in rows]
+    length = max(len(row.ids) for row in packed)
+
+    def columns(name: str, fill: int) -> Tensor:
+        return torch.tensor([getattr(r, name) + [fill] * (length - len(r.ids)) for r in packed])
+
+    layout = Layout(columns("group", -1), columns("segment", 0), columns("place", 0), columns("block", -1))
+    return PackedBatch(
+        columns("ids", pad_id),
+        torch.stack([_right_padded(torch.cat(r.positions_AT, dim=1), length) for r in packed], dim=1),
+        layout,
+        columns("targets", NOT_LEARNED),
+        pixels,
+        torch.tensor([group.image for groups in rows for group in groups]),
+    )
+
+
+def visible(asking: Layout, seen: Layout, window: int | None = None) -> Tensor:
+    """Bool (B, Q, K): whether each asking token sees each seen one, at most `window` places back where given.
+
+    Padding sees padding, as a softmax over nothing would not be a number.
+    """
+    (group_q, segment_q, place_q, block_q), (group_k, segment_k, place_k, block_k) = (
+        [value[:, :, None] for value in vars(asking).values()],
+        [value[:, None, :] for value in vars(seen).values()],
+    )
+    together = (block_q == block_k) & (block_q >= 0)
+    near = (place_k <= place_q) | together
+    if window is not None:
+        near = near & (place_q - place_k < window)
+    return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & near
+
+
+def block_mask(asking: Layout, seen: Layout, window: int | None = None) -> BlockMask:
+    """The same for FlexAttention, which leaves out whole blocks of pairs that do not see each other."""
+    asks, keys = (torch.stack(list(vars(layout).values())) for layout in (asking, seen))
+
+    def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        group_q, segment_q, place_q, block_q = (asks[n, batch, query] for n in range(4))
+        group_k, segment_k, place_k, block_k = (keys[n, batch, key] for n in range(4))
+        near = (place_k <= place_q) | ((block_q == block_k) & (block_q >= 0))
+        if window is not None:
+            near = near & (place_q - place_k < window)
+        return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & near
+
+    rows, queries = asking.group_BT.shape
+    return create_block_mask(sees, rows, None, queries, seen.group_BT.shape[1], device=asks.device)
+
+
+def attention_masks(config: Any, asking: Layout, seen: Layout, dtype: torch.dtype) -> Any:
+    """What the decoder of this text configuration takes: a mask, or one for every type of layer.
+
+    Additive (B, 1, Q, K), or a BlockMask where the model's attention is set to `flex_attention`.
+    """
+
+    def additive(window: int | None) -> Tensor | BlockMask:
+        if config._attn_implementation == "flex_attention":
+            return block_mask(asking, seen, window)
+        seen_BQK = visible(asking, seen, window)
+        hidden_BQK = torch.zeros(seen_BQK.shape, dtype=dtype, device=seen_BQK.device)
+        return hidden_BQK.masked_fill_(~seen_BQK, torch.finfo(dtype).min)[:, None]
+
+    window, types = getattr(config, "sliding_window", None), set(getattr(config, "layer_types", None) or ())
+    if not types:
+        return additive(window)
+    if types == {"full_attention"}:
+        return additive(None)
+    if unknown := types - {"full_attention", "sliding_attention"}:
+        raise ValueError(f"layers of type {sorted(unknown)} were found where full and sliding attention are known")
+    return {kind: additive(window if kind == "sliding_attention" else None) for kind in types}
+
+
+def run_decoder(
+    family: Family, embedded: Mapping[str, Any], positions_ABT: Tensor, asking: Layout, seen: Layout, cache: Any = None
+) -> Tensor:
+    """Last hidden states (B, T, D) of tokens that `Family.embed` embedded; `seen` ends with `asking` itself."""
+    dtype = embedded["inputs_embeds"].dtype
+    outputs = family.decoder(
+        **embedded,
+        attention_mask=attention_masks(family.decoder.config, asking, seen, dtype),
+        position_ids=positions_ABT[0] if len(positions_ABT) == 1 else positions_ABT,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    )
+    hidden_BTD: Tensor = outputs.last_hidden_state
+    return hidden_BTD
+
+
+def forward_packed(family: Family, batch: PackedBatch) -> tuple[Tensor, list[Tensor]]:
+    """Logits (M, V) at the learned tokens only, and the features of each image (N_i, D), each encoded once."""
+    features = family.image_features(batch.pixels)
+    shown = features.of(batch.image_of_group_G.tolist())
+    embedded = family.embed(batch.ids_BT, shown)
+    hidden_BTD = run_decoder(family, embedded, batch.positions_ABT, batch.layout, batch.layout)
+    # Only a fifth of the tokens is learned: scoring the vocabulary for the others would be thrown away.
+    return family.logits(hidden_BTD[batch.targets_BT != NOT_LEARNED]), features.tokens
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    ids: list[int]
+    positions_AT: list[Tensor]
+    group: list[int]
+    segment: list[int]
+    place: list[int]
+    block: list[int]
+    targets: list[int]
+
+
+def _pack_row(groups: Sequence[Group]) -> _Row:
+    row = _Row([], [], [], [], [], [], [])
+    for number, group in enumerate(groups):
+        prefix = group.prefix
+        _append(row, list(prefix.ids), prefix.positions_AP, number, 0, range(len(prefix)))
+        row.block.extend(prefix.block_P.tolist())
+        row.targets.extend([NOT_LEARNED] * len(prefix))
+        for count, segment in enumerate(group.segments, start=1):
+            size = len(segment.ids)
+            places = range(len(prefix), len(prefix) + size)
+            _append(row, list(segment.ids), following_positions(prefix, size), number, count, places)
+            row.block.extend([-1] * size)
+            next_ones = zip(segment.ids[1:], segment.learn[1:], strict=True)
+            # The last token of a segment predicts nothing: what stands after it is another question.
+            row.targets.extend([*(token if learn else NOT_LEARNED for token, learn in next_ones), NOT_LEARNED])
+    return row
+
+
+def following_positions(prefix: Prefix, count: int) -> Tensor:
+    """Rotary positions (A, count) of text right behind a prefix."""
+    axes = len(prefix.positions_AP)
+    return (torch.arange(count) + prefix.next_position).expand(axes, -1)
+
+
+def _append(row: _Row, ids: list[int], positions_AT: Tensor, group: int, segment: int, places: range) -> None:
+    row.ids.extend(ids)
+    row.positions_AT.append(positions_AT)
+    row.group.extend([group] * len(ids))
+    row.segment.extend([segment] * len(ids))
+    row.place.extend(places)
+
+
+def _right_padded(positions_AT: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(positions_AT, (0, length - positions_AT.shape[1]))
