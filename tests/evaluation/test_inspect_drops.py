@@ -136,8 +136,8 @@ def test_at_most_four_examples_a_rule(made):
 @pytest.mark.parametrize(
     "given",
     [
-        None, {}, "x", [1], [[]], [entry((1, 2, 3))], [entry((9, 1, 3, 4))], [entry((1, "2", 3, 4))], [entry(rule=None)],
-        [entry(label=5)], [entry((0, 0, 1e9, 1e9))], [entry((float("nan"), 0, 1, 1))],
+        None, {}, "x", [1], [[]], [entry((1, 2, 3))], [entry((9, 1, 3, 4))], [entry((1, "2", 3, 4))],
+        [entry(rule=None)], [entry(label=5)], [entry((0, 0, 1e9, 1e9))], [entry((float("nan"), 0, 1, 1))],
     ],
 )  # fmt: skip
 def test_examples_that_are_none_are_passed_over(given, made):
