@@ -1,8 +1,12 @@
 """Fixtures of the whole suite."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# no test needs the network; unreachable hubs would be retried for half a minute. Read when huggingface_hub is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -39,7 +39,7 @@ def test_a_dialect_and_a_task(folder, tmp_path, capsys):
         (["--split", "train"], "no split 'train'"),
         (["--split", "test", "--task", "boxes"], "no task 'boxes'"),
         (["--split", "test", "--dialect", "klingon"], "no dialect 'klingon'"),
-        (["--split", "test", "--model", "no/model"], "config.json"),
+        (["--split", "test", "--model", "no/model"], "does not give its files"),
         (["--split", "test", "--model", "tiny-synthetic", "--dialect", "georefer"], "both given"),
     ],
 )
