@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,15 +26,30 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def progress(items: Iterable[Item], label: str, total: int | None = None, unit: str = "it") -> Iterator[Item]:
-    """The items, with a progress bar; a line every ten seconds where there is no terminal."""
+def progress(
+    items: Iterable[Item],
+    label: str,
+    total: int | None = None,
+    unit: str = "it",
+    *,
+    done: int = 0,
+    is_shown: bool = True,
+    note: Callable[[], str] = str,
+) -> Iterator[Item]:
+    """The items, with a progress bar; a line every ten seconds where there is no terminal.
+
+    `done` of `total` came before these items; `note()` is what stands behind the bar.
+    """
     from tqdm import tqdm
 
     is_terminal = sys.stderr.isatty()
-    yield from tqdm(
-        items, desc=f"{label:<10}", total=total, unit=unit, file=sys.stderr, dynamic_ncols=is_terminal,
-        mininterval=0.2 if is_terminal else 10.0, ascii=not is_terminal, leave=True,
+    bar = tqdm(
+        items, desc=f"{label:<10}", total=total, unit=unit, file=sys.stderr, dynamic_ncols=is_terminal, initial=done,
+        mininterval=0.2 if is_terminal else 10.0, ascii=not is_terminal, leave=True, disable=not is_shown,
     )  # fmt: skip
+    for item in bar:
+        yield item
+        bar.set_postfix_str(note(), refresh=False)
 
 
 class JsonLines:
@@ -60,6 +75,14 @@ class JsonLines:
         if whole != len(data):
             with self.path.open("r+b") as file:
                 file.truncate(whole)
+
+    def cut_from(self, key: str, value: float) -> None:
+        """Removes rows whose `key` is `value` or more: what a run that goes on from there will write again."""
+        rows = self.read()
+        kept = [row for row in rows if row[key] < value]
+        if len(kept) != len(rows):
+            with written_beside(self.path) as partial:
+                JsonLines(partial).append(kept)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         with self.path.open("a", encoding="utf-8") as file:

@@ -29,7 +29,7 @@ from georefer.dialects import DIALECTS
 from georefer.engine import Processes, Ray, Serial
 from georefer.errors import ConfigError, DatasetError, RasterError, VectorError
 from georefer.geometry import Frame
-from georefer.imagery.raster import Imagery
+from georefer.imagery.raster import Imagery, open_imagery
 from georefer.scenes import journal
 from georefer.tasks import TASKS, truth
 
@@ -308,6 +308,23 @@ def test_relations_are_found_on_the_whole_area_and_asked_about(area, tmp_path):
     assert asked and all(scenes[q.scene_id].relations for q in asked)
 
 
+def test_relations_of_a_build_are_those_of_lines_as_they_were_drawn(area, tmp_path):
+    """By the area of its width, an L would run along what lies beside its longer arm."""
+    grid = open_imagery(area / "image.tif").grid
+    at = [(x, y) for x in range(0, 512, 64) for y in range(0, 512, 64)]
+    kinds = {"L": shapely.LineString([(4, 4), (54, 4), (54, 24)]), "I": shapely.LineString([(8, 14), (50, 14)])}
+    places = [(f"{kind}{x}-{y}", shapely.transform(line, lambda xy, by=(x, y): xy + by))
+              for x, y in at for kind, line in kinds.items()]  # fmt: skip
+    shapes_N = grid.geometry_to_world(np.array([line for _, line in places], dtype=object))
+    roads = geopandas.GeoDataFrame({"id": [name for name, _ in places]}, geometry=shapes_N, crs=grid.crs)
+    roads.to_file(tmp_path / "roads.gpkg")
+    layers = (LayerSettings(tmp_path / "roads.gpkg", label="road", buffer_m=0.5),)
+    recipe = small_recipe(area, layers=layers, relations=RelationSettings(), targets=TargetSettings(min_px=1))
+    built = build(recipe, tmp_path / "dataset")
+    pairs = {(r.predicate, r.subject[2], r.object[2]) for s in built.scenes("train") for r in s.relations}
+    assert pairs == {("connect", "I", "L")}
+
+
 def test_what_is_wrong_with_a_layer_stands_in_the_manifest_or_is_refused(area, tmp_path):
     houses = geopandas.read_file(area / "layers.gpkg", layer="houses")
     twice = pandas.concat([houses, houses.iloc[:2]])
@@ -359,6 +376,21 @@ def test_registration_and_stac_are_written_beside(area, tmp_path):
     assert told["estimated"] > 0 and told["largest_length_m"] < 0.5  # the houses are painted where the layer says
     assert (built.folder / told["picture"]).read_bytes()[:3] == b"\xff\xd8\xff"
     assert json.loads((built.folder / "stac" / "collection.json").read_text())["type"] == "Collection"
+
+
+def test_registration_leaves_out_points_that_were_given_a_width(area, tmp_path):
+    houses = geopandas.read_file(area / "layers.gpkg", layer="houses")
+    # discs on the corners of houses would fit nothing and outvote them
+    corners = [shapely.Point(*house.bounds[:2]) for house in houses.geometry]
+    geopandas.GeoDataFrame(geometry=corners, crs=houses.crs).to_file(tmp_path / "trees.gpkg")
+    trees = LayerSettings(tmp_path / "trees.gpkg", label="tree", buffer_m=3.0)
+    recipe = small_recipe(area, registration=RegistrationSettings(region_m=100, max_shift_m=4))
+    found = {}
+    for name, layers in (("without", recipe.layers), ("with", (*recipe.layers, trees)), ("only", (trees,))):
+        built = build(replace(recipe, layers=layers), tmp_path / name)
+        found[name] = built.manifest["registration"].get("area")
+    assert found["with"]["by_region"] == found["without"]["by_region"] and found["with"]["estimated"] > 0
+    assert found["only"]["regions"] == 0
 
 
 def test_a_taxonomy_of_the_recipe_stands_in_the_manifest(area, tmp_path):

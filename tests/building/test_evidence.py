@@ -8,6 +8,8 @@ from affine import Affine
 from pyproj import CRS
 
 from georefer.building.evidence import EvidenceSettings, LineSettings, relations_of
+from georefer.building.features import read_features
+from georefer.building.layers import LayerSettings
 from georefer.building.relations import RelationSettings
 from georefer.errors import ConfigError
 from georefer.geometry import GeoGrid, Objects
@@ -62,6 +64,29 @@ def test_power_lines_of_a_layer_connect_towers(tmp_path):
     without = relations_of(objects, grid, RelationSettings(), EvidenceSettings()).tile(["a", "b", "c"])
     assert len(with_lines) > len(without) == 0
     assert all(r.evidence for r in with_lines)
+
+
+def test_a_bent_road_is_its_line_and_not_the_area_of_its_width(tmp_path):
+    """By its area an L runs along what lies beside its longer arm, and no end of it lies at another road."""
+    grid = GRIDS["metres"]
+    bent = shapely.LineString([(10, 10), (60, 10), (60, 30)])
+    others = [shapely.LineString([(14, 20), (56, 20)]), shapely.LineString([(60, 30), (60, 90)])]
+    shapes_N = grid.geometry_to_world(np.array([bent, *others], dtype=object))
+    write_layers(tmp_path / "net.gpkg", {"roads": geopandas.GeoDataFrame({"id": list("abc")}, geometry=shapes_N,
+                                                                          crs=grid.crs)})  # fmt: skip
+    found = read_features([LayerSettings(tmp_path / "net.gpkg", label="road", buffer_m=1.0)], grid)
+    for some in (found, found.in_memory()):  # on disk, and one of many small areas
+        assert shapely.equals_exact(some.drawn_N, [bent, *others], 1e-6).all()
+        near = some.near(np.array([[50, 60, 70, 62]]))  # what a part of the chips gets
+        assert near.objects.ids_N.tolist() == ["0/c"] and shapely.equals_exact(near.drawn_N, others[1:], 1e-6).all()
+        assert (shapely.get_dimensions(some.objects.geometries_N) == 2).all()
+
+    def said(drawn_N):
+        told = relations_of(found.objects, grid, RelationSettings(), EvidenceSettings(), drawn_N)
+        return {(r.subject[-1], r.predicate, r.object[-1]) for r in told.tile(found.objects.ids_N)}
+
+    assert ("a", "connect", "c") in said(found.drawn_N) and ("a", "connect", "c") not in said(None)
+    assert ("a", "run along", "b") not in said(found.drawn_N) and ("a", "run along", "b") in said(None)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from georefer.building.registration import RegionOffset, RegistrationSettings, estimate_offsets
+from georefer.building.registration import RegionOffset, RegistrationSettings, estimate_offsets, region_windows
 from georefer.building.registration_report import describe, picture, summary
 from georefer.building.synthetic import synthesize
 from georefer.geometry import GeoGrid, Window
@@ -188,6 +188,44 @@ def test_the_report_is_json_a_sentence_and_a_picture(place):
 def test_the_same_input_gives_the_same_estimate(place):
     imagery, buildings_N = place
     assert estimate_offsets(imagery, buildings_N, SETTINGS) == estimate_offsets(imagery, buildings_N, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("side_px", "most", "count"),
+    [
+        (250, 400, 4),  # all of them, of a size that fills the area
+        (2000, 400, 400),  # as many as there may be
+        (2100, 400, 400),  # of 441
+        (60_000, 400, 400),  # of a country
+        (1000, 7, 7),
+        (1000, 1, 1),
+    ],
+)
+def test_of_many_regions_so_many_are_looked_at_spread_over_the_area(side_px, most, count):
+    grid = GeoGrid(CRS("EPSG:32631"), Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000), side_px, side_px)
+    settings = RegistrationSettings(region_m=50, most_regions=most)
+    assert RegistrationSettings().most_regions == 400
+    windows = region_windows(grid, settings)
+    boxes_N4 = np.array([window.box for window in windows])
+    assert len(windows) == len({tuple(box) for box in boxes_N4.tolist()}) == count
+    assert boxes_N4.min() >= 0 and boxes_N4.max() <= side_px
+    assert all(90 <= side <= 126 for window in windows for side in (window.width, window.height))
+    if (side_px // 100) ** 2 <= most:
+        assert sum(window.width * window.height for window in windows) == side_px**2
+    elif most > 100:  # every quarter has its share
+        right_N, low_N = (boxes_N4[:, :2] >= side_px / 2).T
+        for quarter_N in (right_N & low_N, right_N & ~low_N, ~right_N & low_N, ~right_N & ~low_N):
+            assert 0.2 < quarter_N.mean() < 0.3
+
+
+def test_only_the_regions_asked_for_are_looked_at(tmp_path):
+    boxes = scattered()
+    imagery, shapes_N = drawn(tmp_path, boxes, noise=3), shapely.box(*np.array(boxes, dtype=float).T)
+    settings = RegistrationSettings(region_m=75, max_shift_m=12, min_features=2, most_regions=3)
+    windows = region_windows(imagery.grid, settings)
+    own = estimate_offsets(imagery, shapes_N, settings)
+    assert 1 <= len(own) <= 3 and {o.window for o in own} <= set(windows)
+    assert [o.window for o in estimate_offsets(imagery, shapes_N, settings, windows[:1])] == windows[:1]
 
 
 @pytest.mark.parametrize(

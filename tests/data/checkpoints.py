@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
+    BartConfig,
+    BartTokenizer,
     CLIPVisionConfig,
+    Florence2Config,
+    Florence2Processor,
+    Florence2VisionConfig,
+    Gemma2Config,
     Gemma3Config,
     Gemma3Processor,
     Gemma3TextConfig,
+    GemmaConfig,
+    GemmaTokenizer,
     Idefics3Config,
     Idefics3Processor,
     InternVLConfig,
@@ -28,6 +36,8 @@ from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionProcessor,
     LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaProcessor,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
     Qwen2Config,
@@ -46,6 +56,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 from transformers.utils import logging
 
@@ -96,7 +107,7 @@ def build(kind: str, folder: Path, *, true_size: bool = False) -> Path:
         for name, parameter in model.named_parameters():
             # lively enough that other images and questions get other answers
             if parameter.ndim > 1:
-                embedding = 0.1 if kind == "gemma3" else 0.5  # Gemma multiplies its own by the root of the width
+                embedding = 0.1 if "gemma" in kind else 0.5  # Gemma multiplies its own by the root of the width
                 parameter.normal_(0, embedding if "embed" in name else 0.15)
             elif name.endswith("bias"):
                 parameter.normal_(0, 0.05)
@@ -297,6 +308,55 @@ def _qwen3_vl(true_size: bool) -> tuple[Any, Any]:
     return _qwen(true_size, Qwen3VLConfig, Qwen3VLProcessor, 16, vision, text)
 
 
+def gemma_tokenizer(**special: str) -> GemmaTokenizer:
+    """Gemma's: pieces with a mark for spaces but none at the beginning, bytes for the rest, lines never cut."""
+    letters = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    letters.normalizer = normalizers.Replace(" ", "▁")
+    letters.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    first = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{byte:02X}>" for byte in range(256)), "\n"]
+    letters.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=480, special_tokens=first, show_progress=False))
+    vocabulary, merges = _trained(letters)
+    return GemmaTokenizer(vocab=vocabulary, merges=merges, extra_special_tokens=special)
+
+
+def _paligemma(true_size: bool, text: type = Gemma2Config, **more: Any) -> tuple[Any, Any]:
+    side, tokenizer = (448 if true_size else 56), gemma_tokenizer()
+    pictures = SiglipImageProcessorPil(size={"height": side, "width": side})
+    pictures.image_seq_length = (side // 14) ** 2
+    processor = PaliGemmaProcessor(pictures, tokenizer)  # adds its own tokens
+    if text is Gemma2Config:
+        more = {"sliding_window": 12, "query_pre_attn_scalar": 8, "final_logit_softcapping": 3.0,
+                "attn_logit_softcapping": 2.0}  # fmt: skip
+    ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
+    decoder = text(**TEXT, vocab_size=len(tokenizer), head_dim=8, **ends, **more)
+    config = PaliGemmaConfig(
+        vision_config=_siglip(side), text_config=decoder, projection_dim=32, vocab_size=len(tokenizer),
+        image_token_index=processor.image_token_id, **ends,
+    )  # fmt: skip
+    return config, processor
+
+
+def _paligemma1(true_size: bool) -> tuple[Any, Any]:
+    return _paligemma(true_size, GemmaConfig)
+
+
+def _florence2(true_size: bool) -> tuple[Any, Any]:
+    side, start = (768 if true_size else 64), qwen_tokenizer()
+    vocabulary = {token: n + 5 for token, n in start.get_vocab().items() if n < len(start) - 2}
+    vocabulary |= {token: n for n, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>"])}
+    tokenizer = BartTokenizer(vocab=vocabulary, merges=start._merges, extra_special_tokens={"image_token": "<image>"})
+    tokenizer.add_tokens([f"<loc_{n}>" for n in range(1000)] + ["<poly>", "</poly>", "<sep>"])
+    vision = Florence2VisionConfig(embed_dim=[8, 16, 16, 32], depths=[1, 1, 1, 1], num_heads=[2, 2, 2, 2],
+                                   num_groups=[2, 2, 2, 2], window_size=4, projection_dim=32)  # fmt: skip
+    text = BartConfig(d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+                      decoder_attention_heads=4, encoder_ffn_dim=48, decoder_ffn_dim=48, vocab_size=len(tokenizer),
+                      max_position_embeddings=2048, dropout=0.0)  # fmt: skip
+    config = Florence2Config(vision_config=vision, text_config=text, image_token_id=tokenizer.image_token_id)
+    pictures = CLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False)
+    pictures.image_seq_length = (side // 32) ** 2 + 1
+    return config, Florence2Processor(pictures, tokenizer)
+
+
 KINDS: dict[str, Callable[[bool], tuple[Any, Any]]] = {
     "llava": _llava,
     "llava_next": _llava_next,
@@ -308,5 +368,7 @@ KINDS: dict[str, Callable[[bool], tuple[Any, Any]]] = {
     "gemma3": _gemma3,
     "idefics3": _idefics3,
     "smolvlm": _smolvlm,
+    "paligemma": _paligemma,
+    "florence2": _florence2,
 }
 """`model_type` to its configuration and processor."""

@@ -18,16 +18,13 @@ from georefer.errors import DatasetError, InputError, MissingExtra
 from georefer.evaluation import inspect as module
 from georefer.evaluation.inspect import inspect, sight_of, write_inspection
 from georefer.evaluation.inspect_scene import card
-from georefer.evaluation.inspect_seen import DialectSight, TinySight, through_frame, true_frame
+from georefer.evaluation.inspect_seen import DialectSight, ModelSight, through_frame, true_frame
 from georefer.geometry import Frame, GeoGrid, Objects
 from georefer.imagery.encode import encode_image
 from georefer.models import load_model
-from georefer.models.tiny import image_prefix, images_to_pixels
-from georefer.models.tiny_model import TinyModel
+from georefer.models.packed import pack
 from georefer.scenes import DatasetWriter, Question, Scene, open_dataset
-from georefer.tasks import TASKS
-from georefer.training.packing import pack
-from georefer.training.sft import SftSettings, _example
+from georefer.tasks import TASKS, render
 
 GEOREFER = DialectSight(DIALECTS["georefer"])
 WORDS = [name for name in TASKS if TASKS[name].form is None]
@@ -36,7 +33,7 @@ SHAPES = ("rec", "rec-obb", "res", "detection", "detection-obb", "segment", "phr
 
 @pytest.fixture(scope="module")
 def tiny():
-    return TinySight(load_model("tiny-synthetic"))
+    return ModelSight(load_model("tiny-synthetic"))
 
 
 def turned_scene(number, split="train"):
@@ -75,17 +72,18 @@ def test_tokens_and_picture_are_those_of_a_training_batch(number, tiny):
     scene = turned_scene(number)
     questions = small_questions(scene, (*SHAPES, "presence", "classification"))
     shown = card(scene, questions, tiny)
-    model = tiny.model.tiny
-    example = _example(scene, questions, TinyModel(model), SftSettings())
-    batch = pack(image_prefix(model), [example.segments], pad_id=model.tokenizer.pad_token_id)
+    model, frame = tiny.model, tiny.frame_for(scene.size)
+    dialogue = render(scene, questions, TASKS, model.dialect, frame)
+    group = model.group(scene.size, [(turn.prompt, turn.answer) for turn in dialogue.turns], 0)
+    batch = pack([[group]], {}, pad_id=model.speech.pad_id)
     learned = [id_ for q in shown.asked for token in q.tokens if token.is_learned for id_ in token.ids]
     assert learned == batch.targets_M.tolist()
-    prefix = image_prefix(model)
+    prefix = list(group.prefix.ids)
     given = [[id_ for token in q.tokens for id_ in token.ids] for q in shown.asked]
     assert all(ids[: len(prefix)] == prefix for ids in given)
     assert [*prefix, *(id_ for ids in given for id_ in ids[len(prefix) :])] == batch.ids_BT[0].tolist()
     seen = tiny.seen(scene.pixels())
-    pixels = images_to_pixels([example.image_HW3], model.settings.image_size)
+    pixels = model.pixels([scene.pixels()])["pixel_values"]
     assert np.abs(seen.transpose(2, 0, 1) / 127.5 - 1 - pixels[0].numpy()).max() < 1e-6
 
 
@@ -129,7 +127,7 @@ def test_every_answer_says_the_truth_in_every_dialect(name):
 
 
 @dataclass(frozen=True, eq=False)
-class Wrong(TinySight):
+class Wrong(ModelSight):
     """A tiny model with one defect."""
 
     defect: str = ""
@@ -145,8 +143,8 @@ class Wrong(TinySight):
         }
         return frames.get(self.defect, right)
 
-    def learned(self, turn):
-        found = super().learned(turn)
+    def learned(self, turn, size):
+        found = super().learned(turn, size)
         changed = {
             "lost digit": {"answer": re.sub(r"\d", "", found.answer, count=1)},
             "no end": {"is_ended": False},

@@ -75,7 +75,7 @@ def worst(actual, expected):
     return max(float((actual[n] - g).norm() / (g.norm() + 1e-3 * scale)) for n, g in expected.items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "tiny"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_loss_and_gradients_equal_one_question_per_row(loaded, images, kind, attention):
     model = loaded(kind)

@@ -12,21 +12,9 @@ import torch
 from georefer.dialects import DIALECTS
 from georefer.dialects.runs import MASK_TOKENS
 from georefer.geometry import Frame, Objects
-from georefer.models import tiny as tiny_module
-from georefer.models.tiny import (
-    TinySettings,
-    create_tiny,
-    encode_segment,
-    generate_answers,
-    image_prefix,
-    images_to_pixels,
-    load_tiny,
-    number_ids,
-    save_tiny,
-    text_ids,
-    word_ids,
-)  # fmt: skip
-from georefer.models.tiny_tokenizer import build_tokenizer
+from georefer.models import Ask
+from georefer.models.tiny import TinySettings, create_tiny, load
+from georefer.models.tiny_tokenizer import build_tokenizer, number_ids, text_ids, word_ids
 
 SMALL = TinySettings(image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48,
                      stem_widths=(8, 8, 16), stem_blocks=(0, 1, 0))  # fmt: skip
@@ -57,63 +45,68 @@ def images():
     ],
 )
 def test_text_comes_back_exactly(tiny, text):
-    assert tiny.tokenizer.decode(text_ids(tiny.tokenizer, text)) == text
+    assert tiny.speech.tokenizer.decode(text_ids(tiny.speech.tokenizer, text)) == text
 
 
 @pytest.mark.parametrize("template", ["{}", "[{}]", ", {}", "at {} px", "x={}", "({},"])
 def test_every_number_is_one_and_the_same_token(tiny, template):
     """Nothing around a number may change its token, or the model would have to learn each number several times."""
     around = template.split("{}")
-    expected_rest = [len(text_ids(tiny.tokenizer, part)) for part in around]
-    for number, token in enumerate(number_ids(tiny.tokenizer, SMALL.numbers)):
-        ids = text_ids(tiny.tokenizer, template.format(number))
+    expected_rest = [len(text_ids(tiny.speech.tokenizer, part)) for part in around]
+    for number, token in enumerate(number_ids(tiny.speech.tokenizer, SMALL.numbers)):
+        ids = text_ids(tiny.speech.tokenizer, template.format(number))
         assert len(ids) == sum(expected_rest) + 1
         assert ids[expected_rest[0]] == token
 
 
 def test_frequent_words_are_one_token(tiny):
-    assert len(text_ids(tiny.tokenizer, "where is the red building?")) == 6
-    assert len(text_ids(tiny.tokenizer, "[1, 2, 3, 4]")) == 9
-    ids = word_ids(tiny.tokenizer, ["red building", "zebra", "red"])
-    assert [tiny.tokenizer.decode([i]) for i in ids] == [" red", " building"]  # the unknown word has no one token
+    assert len(text_ids(tiny.speech.tokenizer, "where is the red building?")) == 6
+    assert len(text_ids(tiny.speech.tokenizer, "[1, 2, 3, 4]")) == 9
+    ids = word_ids(tiny.speech.tokenizer, ["red building", "zebra", "red"])
+    # the unknown word has no token of its own
+    assert [tiny.speech.tokenizer.decode([i]) for i in ids] == [" red", " building"]
 
 
 def test_typed_image_marker_is_not_an_image(tiny):
-    assert tiny.model.config.image_token_id not in text_ids(tiny.tokenizer, "an <image> here")
+    ids = tiny.segment("an <image> here", "none").ids
+    assert tiny.family.image_token_id not in ids and "< image>" in tiny.speech.tokenizer.decode(ids)
 
 
 def test_segment_learns_exactly_the_answer(tiny):
-    ids, learn = encode_segment(tiny.tokenizer, "find every tank", "[1, 2, 3, 4]")
-    learned = [token for token, learned in zip(ids, learn, strict=True) if learned]
-    assert tiny.tokenizer.decode(learned) == "[1, 2, 3, 4]<eos>"
-    rest = [token for token, learned in zip(ids, learn, strict=True) if not learned]
-    assert tiny.tokenizer.decode(rest) == "<user>find every tank<assistant>"
+    assert tiny.speech.tokenizer.decode(tiny.prefix((70, 50)).ids) == "<image>" * 16 + "<user>"
+    segment = tiny.segment("find every tank", "[1, 2, 3, 4]")
+    learned = [token for token, learned in zip(segment.ids, segment.learn, strict=True) if learned]
+    assert tiny.speech.tokenizer.decode(learned) == "[1, 2, 3, 4]<eos>"
+    rest = [token for token, learned in zip(segment.ids, segment.learn, strict=True) if not learned]
+    assert tiny.speech.tokenizer.decode(rest) == "find every tank<assistant>"
 
 
 def test_same_texts_and_seed_give_the_same_model(tiny):
     again = create_tiny(SMALL, list(TEXTS))
-    assert again.tokenizer.get_vocab() == tiny.tokenizer.get_vocab()
-    for name, value in again.model.state_dict().items():
-        assert torch.equal(value, tiny.model.state_dict()[name]), name
+    assert again.speech.tokenizer.get_vocab() == tiny.speech.tokenizer.get_vocab()
+    for name, value in again.family.model.state_dict().items():
+        assert torch.equal(value, tiny.family.model.state_dict()[name]), name
 
 
 def test_reload_is_bit_identical(tiny, images, tmp_path):
-    tiny.model.train()
-    tiny.model.get_image_features(pixel_values=torch.randn(4, 3, 32, 32))  # moves the stored statistics
-    save_tiny(tiny, tmp_path)
-    loaded = load_tiny(tmp_path)
-    assert loaded.settings == tiny.settings
+    tiny.family.model.train()
+    tiny.family.model.get_image_features(pixel_values=torch.randn(4, 3, 32, 32))  # moves the stored statistics
+    tiny.save(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.family.settings == tiny.family.settings
     assert (tmp_path / "model.safetensors").exists() and not list(tmp_path.glob("*.bin"))
-    before, after = tiny.model.state_dict(), loaded.model.state_dict()
+    before, after = tiny.family.model.state_dict(), loaded.family.model.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert text_ids(loaded.tokenizer, "red 32 ünd") == text_ids(tiny.tokenizer, "red 32 ünd")
-    assert generate_answers(loaded, images, TEXTS[:3], 8) == generate_answers(tiny, images, TEXTS[:3], 8)
+    assert text_ids(loaded.speech.tokenizer, "red 32 ünd") == text_ids(tiny.speech.tokenizer, "red 32 ünd")
+    asks = [Ask(*pair) for pair in zip(images, TEXTS[:3], strict=True)]
+    assert loaded.generate(asks, 8) == tiny.generate(asks, 8)
 
 
 def test_attention_starts_at_the_set_scale(tiny):
     """Weights w on query and key of d components give logits of w * w * sqrt(d) times their cosine."""
-    norms = {name: p for name, p in tiny.model.named_parameters() if name.endswith(("q_norm.weight", "k_norm.weight"))}
+    named = tiny.family.model.named_parameters()
+    norms = {name: p for name, p in named if name.endswith(("q_norm.weight", "k_norm.weight"))}
     assert len(norms) == 2 * (SMALL.text_layers + SMALL.vision_layers)
     for weight in norms.values():
         assert torch.allclose(weight**2 * len(weight) ** 0.5, torch.full_like(weight, SMALL.attention_scale))
@@ -124,8 +117,8 @@ def test_near_numbers_and_places_start_alike():
     settings = TinySettings(numbers=64, image_size=64, text_layers=1)
     for smooth in (True, False):
         made = create_tiny(replace(settings, smooth_start=smooth), TEXTS)
-        numbers_ND = made.model.get_input_embeddings().weight[number_ids(made.tokenizer, 64)].detach()
-        places_GGD = made.model.model.vision_tower.position_ND.detach().view(4, 4, -1)
+        numbers_ND = made.family.model.get_input_embeddings().weight[number_ids(made.speech.tokenizer, 64)].detach()
+        places_GGD = made.family.model.model.vision_tower.position_ND.detach().view(4, 4, -1)
         like = torch.nn.functional.cosine_similarity
         near, middle, far = (like(numbers_ND[:-by], numbers_ND[by:]).mean() for by in (1, 6, 32))
         assert (near > middle + 0.2 > far + 0.3) == smooth
@@ -135,7 +128,7 @@ def test_near_numbers_and_places_start_alike():
 
 
 def test_embeddings_are_tied(tiny):
-    assert tiny.model.lm_head.weight is tiny.model.get_input_embeddings().weight
+    assert tiny.family.model.lm_head.weight is tiny.family.model.get_input_embeddings().weight
 
 
 @pytest.fixture(scope="module")
@@ -146,78 +139,52 @@ def talkative():
 
 def plain_answer(tiny, image, prompt, max_new_tokens):
     """One question at a time, no cache, by argmax: what the fast way must equal."""
-    ids = image_prefix(tiny) + encode_segment(tiny.tokenizer, prompt, "")[0][:-1]
+    ids = [*tiny.prefix((32, 32)).ids, *tiny.speech.question_ids(prompt)]
     made: list[int] = []
-    pixels = images_to_pixels([image], tiny.settings.image_size)
+    pixels = tiny.pixels([image])
     for _ in range(max_new_tokens):
-        logits = tiny.model(input_ids=torch.tensor([ids + made]), pixel_values=pixels, use_cache=False).logits
+        logits = tiny.family.model(input_ids=torch.tensor([ids + made]), **pixels, use_cache=False).logits
         made.append(int(logits[0, -1].argmax()))
-        if made[-1] == tiny.tokenizer.eos_token_id:
+        if made[-1] == tiny.speech.tokenizer.eos_token_id:
             break
-    return tiny.tokenizer.decode(made, skip_special_tokens=True)
+    return tiny.speech.answer(made)
 
 
 def test_batched_answers_equal_single_ones(talkative, images):
-    talkative.model.eval()
+    talkative.family.model.eval()
     asked = [(images[0], "find every tank"), (images[1], "where is the red building by the tank?"),
              (images[0], "none"), (images[2], "find")]  # fmt: skip
-    answers = generate_answers(talkative, *map(list, zip(*asked, strict=True)), max_new_tokens=6, batch_rows=3)
+    answers = replace(talkative, batch_rows=3).generate([Ask(*pair) for pair in asked], max_new_tokens=6)
     with torch.no_grad():
         expected = [plain_answer(talkative, image, prompt, 6) for image, prompt in asked]
     assert answers == expected
     assert len(set(answers)) == 4  # else equality would say little
 
 
-def test_an_image_is_encoded_once_for_its_questions(tiny, images, monkeypatch):
-    encoded = []
-
-    def counted(seen, size):
-        encoded.append(len(seen))
-        return images_to_pixels(seen, size)
-
-    monkeypatch.setattr(tiny_module, "images_to_pixels", counted)
-    generate_answers(tiny, [images[0]] * 4 + [images[1]], ["find every tank"] * 5, max_new_tokens=2)
-    assert encoded == [2]
-
-
 @pytest.mark.parametrize("size", [128, 192, 256])
 def test_image_size_is_a_setting(size):
     made = create_tiny(TinySettings(image_size=size, numbers=size, text_layers=1), TEXTS)
     tokens = (size // 16) ** 2
-    assert len(image_prefix(made)) == tokens
-    features = made.model.get_image_features(pixel_values=torch.zeros(1, 3, size, size)).pooler_output
+    assert made.prefix((50, 50)).ids.count(made.family.image_token_id) == tokens
+    features = made.family.model.get_image_features(pixel_values=torch.zeros(1, 3, size, size)).pooler_output
     assert features[0].shape == (tokens, 128)
-    assert len(text_ids(made.tokenizer, str(size))) == 1
+    assert len(text_ids(made.speech.tokenizer, str(size))) == 1
 
 
 def test_default_size_is_about_a_million():
     made = create_tiny(TinySettings(), TEXTS)
-    assert 1.0e6 < sum(p.numel() for p in made.model.parameters()) < 1.5e6
+    assert 1.0e6 < sum(p.numel() for p in made.family.model.parameters()) < 1.5e6
 
 
-def test_pixels_are_resized_and_normalised():
+def test_pixels_are_resized_and_normalised(tiny):
     black, white = np.zeros((64, 64, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)
-    pixels = images_to_pixels([black, white], 32)
+    pixels = tiny.pixels([black, white])["pixel_values"]
     assert pixels.shape == (2, 3, 32, 32) and pixels.dtype == torch.float32
     assert pixels[0].unique().tolist() == [-1.0] and pixels[1].unique().tolist() == [1.0]
     red = np.zeros((32, 32, 3), np.uint8)
     red[..., 0] = 255
-    assert images_to_pixels([red], 32)[0].amax(dim=(1, 2)).tolist() == [1.0, -1.0, -1.0]
-
-
-def test_adapters_attach_and_train_through_the_packed_path(images):
-    from peft import LoraConfig, get_peft_model
-
-    from georefer.training.packing import Segment, forward_packed, pack, packed_loss
-
-    made = create_tiny(SMALL, TEXTS)
-    adapted = get_peft_model(made.model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
-    segment = Segment(*encode_segment(made.tokenizer, "find every tank", "none"))
-    batch = pack(image_prefix(made), [[segment]], pad_id=made.tokenizer.pad_token_id,
-                 pixels_I3HW=images_to_pixels(images[:1], 32))  # fmt: skip
-    packed_loss(forward_packed(adapted, batch)[0], batch).backward()
-    trained = [name for name, p in adapted.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
-    assert trained and all("lora_B" in name for name in trained)
+    assert tiny.pixels([red])["pixel_values"][0].amax(dim=(1, 2)).tolist() == [1.0, -1.0, -1.0]
+    assert np.abs(tiny.family.pictures(red)[0] * 255 - red).max() < 1e-4
 
 
 def test_a_mask_costs_one_token_a_run():

@@ -8,7 +8,7 @@ import pytest
 
 from georefer.errors import CheckpointError
 from georefer.models import MODELS, Ask, load_model
-from georefer.models.tiny import TinySettings, create_tiny, save_tiny
+from georefer.models.tiny import TinySettings, create_tiny
 
 SMALL = TinySettings(
     image_size=32, numbers=32, width=32, heads=2, text_layers=1, text_mlp=32, stem_widths=(8, 8, 16, 16)
@@ -18,7 +18,7 @@ SMALL = TinySettings(
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    save_tiny(create_tiny(SMALL, ["Find every ship. [1, 2, 3, 4] none"]), folder)
+    create_tiny(SMALL, ["Find every ship. [1, 2, 3, 4] none"]).save(folder)
     return folder
 
 
@@ -37,7 +37,7 @@ def test_the_contract(saved):
 
 def test_the_name_tells_weights_apart(saved, tmp_path):
     other = tmp_path / "other"
-    save_tiny(create_tiny(TinySettings(**{**vars(SMALL), "seed": 1}), ["Find every ship."]), other)
+    create_tiny(TinySettings(**{**vars(SMALL), "seed": 1}), ["Find every ship."]).save(other)
     assert load_model(saved).name == load_model(copy(saved, tmp_path)).name != load_model(other).name
 
 
@@ -65,7 +65,7 @@ def add_layer(folder):
 
 def other_tokenizer(folder):
     other = folder.parent / "tokens"
-    save_tiny(create_tiny(SMALL, ["Words that the other one never saw, many of them."]), other)
+    create_tiny(SMALL, ["Words that the other one never saw, many of them."]).save(other)
     shutil.copy(other / "tokenizer.json", folder / "tokenizer.json")
 
 

@@ -49,6 +49,21 @@ def test_scenes_come_back_as_they_were(tmp_path):
         assert before.geometry.equals_exact(after.geometry, 0)
 
 
+def test_pictures_are_read_by_number(tmp_path):
+    """More scenes than a batch holds, so that they lie in several row groups and files."""
+    count = 150
+    images = [np.full((3, 4, 3), number, np.uint8) for number in range(count)]
+    scenes = [Scene(f"s{n}", encode_image(i), Objects.none(), GeoGrid.none(4, 3), "train") for n, i in enumerate(images)]
+    with DatasetWriter(tmp_path / "d") as writer:
+        writer.write("train", scenes, [])
+        pictures = writer.finish("").pictures("train")
+    assert len(pictures) == count
+    assert all(np.array_equal(pictures[n], images[n]) for n in (149, 0, 63, 64, 128))
+    for wrong in (-1, count):
+        with pytest.raises(IndexError, match="where there are 150"):
+            pictures[wrong]
+
+
 def test_an_image_without_a_place_stays_without(tmp_path):
     lone = Scene("s", encode_image(PIXELS), Objects.none(), GeoGrid.none(40, 30), "train")
     with DatasetWriter(tmp_path / "d") as writer:

@@ -11,9 +11,11 @@ from georefer.scenes import SceneRelation
 from georefer.scenes.readers.star import CLASSES, PREDICATES
 from georefer.tasks.predicates import (
     ANTONYMS,
+    WORDS,
     cannot_hold,
     exclude_each_other,
     holds_both_ways,
+    in_words,
     relations_of,
     rivals,
 )
@@ -94,3 +96,38 @@ def test_what_a_build_finds_can_hold_and_has_the_same_opposite():
             assert not any(cannot_hold(one, name, other) for one in ones for other in others)
             seen += len(ones) * len(others)
     assert seen > 1000
+
+
+NO_VERB = frozenset(("adjacent", "close", "at", "on", "in", "over", "around"))
+
+
+@pytest.mark.parametrize("name", PREDICATES)
+def test_predicates_are_said_in_english_between_nouns_of_any_number(name):
+    """With "is", with "are" and without: "run along", "in the different lane with" and "adjacent the pool" are none."""
+    words = in_words(name).split()
+    first = next(word for word in words if word != "not" and not word.endswith("ly"))
+    assert first.endswith(("ing", "ed")) or first in NO_VERB
+    said = " ".join(words)
+    assert "the different" not in said and "alongside with" not in said and "within" not in words
+    assert ("same" in words) <= (words[-1] == "as") and ("different" in words) <= (words[-1] == "from")
+    assert words[0] != "adjacent" or words[-1] == "to"
+    assert ("not" in name.split()) == ("not" in words)
+
+
+def test_no_two_predicates_are_said_alike():
+    assert len({in_words(name) for name in PREDICATES}) == len(PREDICATES) and set(WORDS) <= set(PREDICATES)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "said"),
+    [
+        ("run along", "running along"),
+        ("Run_Along", "running along"),  # as other projects spell it
+        ("docked-alongside-with", "docked alongside"),
+        ("over", "over"),
+        ("moored_at", "moored at"),  # no predicate of STAR
+        ("Half-Hidden by", "Half Hidden by"),
+    ],
+)
+def test_predicates_by_their_words(predicate, said):
+    assert in_words(predicate) == said

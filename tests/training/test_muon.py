@@ -57,7 +57,8 @@ def test_kernels_are_matrices_and_decay_pulls_to_zero():
 def test_groups_hold_every_trainable_parameter_once():
     from georefer.models.tiny import TinySettings, create_tiny
 
-    model = create_tiny(TinySettings(image_size=32, width=32, heads=2, text_layers=1, text_mlp=48), ["a tank"]).model
+    small = TinySettings(image_size=32, width=32, heads=2, text_layers=1, text_mlp=48)
+    model = create_tiny(small, ["a tank"]).family.model
     model.model.multi_modal_projector.linear_1.weight.requires_grad_(False)
     groups = parameter_groups(model.named_parameters(), 0.01)
     mixing, tables, scales = (group["params"] for group in groups)

@@ -26,7 +26,8 @@ def dataset(tmp_path_factory):
 
 def recipe(folder, steps=6, **changes):
     settings = SftSettings(
-        dataset=(folder,), images_per_step=3, questions_per_image=3, alignment_only=0.3, model=SMALL,
+        dataset=(folder,), images_per_step=3, questions_per_image=3, alignment_only=0.3, alignment_weight=0.3,
+        model=SMALL,
         loop=LoopSettings(steps=steps, save_every=4, warmup_steps=2),
     )  # fmt: skip
     return replace(settings, **changes)
@@ -50,7 +51,7 @@ def test_training_leaves_a_model_that_answers(dataset, tmp_path):
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == 6 and record["settings"]["images_per_step"] == 3
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert "alignment" in rows[0] and "answers" not in rows[0]  # image tokens alone come first
+    assert "alignment_words" in rows[0] and "answers" not in rows[0]  # image tokens alone come first
 
 
 def test_more_training_goes_on_and_equals_one_go(dataset, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "sft": "fine-tune a model on datasets",
     "ask": "ask one image one thing",
     "sweep": "a whole raster to a map layer of what was found",
+    "serve": "a model as an OpenAI-compatible server",
     "evaluate": "ask a model a dataset's or a benchmark's questions; scores, blind scores, report",
     "score": "score kept answers again, without a model; or as a published scorer does",
     "compare": "two runs on the same questions: differences, intervals, paired tests",

@@ -48,7 +48,7 @@ class FerretDialect(Dialect):
     def grammar(self) -> str:
         return (
             'start: "None" | object (", " object)*\n'
-            'object: (LABEL " ")? "[" N ", " N ", " N ", " N "]"\n'
-            "LABEL: /[^\\[\\]\\s]([^\\[\\]\\n]*[^\\[\\]\\s])?/\n"
+            'object: LABELLED? "[" N ", " N ", " N ", " N "]"\n'
+            "LABELLED: /[^\\[\\]\\s]([^\\[\\]\\n]*[^\\[\\]\\s])? /\n"
             "N: /0|[1-9][0-9]{0,3}/\n"
         )

@@ -193,7 +193,7 @@ class GeoreferDialect(Dialect):
     def grammar(self) -> str:
         return (
             'start: "none" | group ("; " group)*\n'
-            'group: (LABEL " ")? shape (" " shape)*\n'
+            'group: LABELLED? shape (" " shape)*\n'
             "shape: box | obb | polygon | mask\n"
             'box: "[" N ", " N ", " N ", " N "]"\n'
             'obb: "[" N ", " N ", " N ", " N " @ " N "]"\n'
@@ -203,7 +203,7 @@ class GeoreferDialect(Dialect):
             'rows: row ("/" row)*\n'
             'row: "." | "=" N? | N (" " N)*\n'
             'token: "<m" (N | "=") ">"\n'
-            "LABEL: /[^\\[\\]{};\\n\\s]([^\\[\\]{};\\n]*[^\\[\\]{};\\n\\s])?/\n"
+            "LABELLED: /[^\\[\\]{};\\n\\s]([^\\[\\]{};\\n]*[^\\[\\]{};\\n\\s])? /\n"
             "N: /0|[1-9][0-9]{0,5}/\n"
         )
 

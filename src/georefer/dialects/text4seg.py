@@ -96,8 +96,8 @@ class Text4SegDialect(Dialect):
         return (
             'start: "<seg>" row ("\\n " row)* "\\n</seg>"\n'
             'row: run ("| " run)*\n'
-            'run: LABEL " *" COUNT\n'
-            "LABEL: /[^|*<>\\s]([^|*<>\\n]*[^|*<>\\s])?/\n"
+            "run: LABELLED COUNT\n"
+            "LABELLED: /[^|*<>\\s]([^|*<>\\n]*[^|*<>\\s])? \\*/\n"
             "COUNT: /1[0-6]|[1-9]/\n"
         )
 

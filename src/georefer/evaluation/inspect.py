@@ -16,7 +16,7 @@ from georefer.errors import InputError, MissingExtra
 from georefer.evaluation.inspect_counts import histograms
 from georefer.evaluation.inspect_drops import examples, plain_lines, registration, tables
 from georefer.evaluation.inspect_scene import Card, card
-from georefer.evaluation.inspect_seen import DialectSight, Sight, TinySight
+from georefer.evaluation.inspect_seen import DialectSight, ModelSight, Sight
 from georefer.evaluation.inspect_tables import ids_at, questions_about, scenes_at, spread
 from georefer.models import load_model
 from georefer.runlog import written_beside
@@ -50,7 +50,7 @@ def sight_of(model: str | Path | None = None, dialect: str | None = None) -> tup
             raise InputError(f"there is no dialect '{dialect}'; choose among {', '.join(DIALECTS)}")
         return DialectSight(DIALECTS[dialect]), ""
     try:
-        return TinySight(load_model(model or SHIPPED_MODEL)), ""
+        return ModelSight(load_model(model or SHIPPED_MODEL)), ""
     except MissingExtra as missing:
         if model is not None:
             raise

@@ -148,7 +148,7 @@ def _asked(question: Question, turn: Turn | str, number: int, scene: Scene, sigh
     colour = f"hsl({round(number * 137.508) % 360} 95% 62%)"
     if isinstance(turn, str):
         return Asked(question.id, question.task, colour, None, unsaid=turn)
-    learned, task = sight.learned(turn), TASKS[question.task]
+    learned, task = sight.learned(turn, scene.size), TASKS[question.task]
     reading = sight.dialect.read(learned.answer, frame)
     try:
         differs = differences(learned, reading, turn.answer, question, scene, sight.dialect, frame)

@@ -70,7 +70,7 @@ class Sight(Protocol):
 
     def seen(self, image_HW3: np.ndarray) -> np.ndarray: ...
 
-    def learned(self, turn: Turn) -> Learned: ...
+    def learned(self, turn: Turn, size: tuple[int, int]) -> Learned: ...
 
     def length(self, answer: str) -> int: ...
 
@@ -92,7 +92,7 @@ class DialectSight:
     def seen(self, image_HW3: np.ndarray) -> np.ndarray:
         return through_frame(image_HW3, self.frame_for((image_HW3.shape[1], image_HW3.shape[0])))
 
-    def learned(self, turn: Turn) -> Learned:
+    def learned(self, turn: Turn, size: tuple[int, int]) -> Learned:
         return Learned(turn.prompt, turn.answer)
 
     def length(self, answer: str) -> int:
@@ -101,8 +101,11 @@ class DialectSight:
 
 
 @dataclass(frozen=True, eq=False)
-class TinySight:
-    """A tiny model (`georefer.models.tiny_model.TinyModel`): pixels and tokens as its training gets them."""
+class ModelSight:
+    """A model that is trained here (`georefer.models.transformers_model.TransformersModel`): its picture and tokens.
+
+    Of a model that cuts an image into tiles it is the view that shows the whole.
+    """
 
     model: Any
     has_tokens: bool = True
@@ -119,42 +122,38 @@ class TinySight:
         return self.model.frame_for(size)
 
     def seen(self, image_HW3: np.ndarray) -> np.ndarray:
-        from georefer.models.tiny import images_to_pixels
+        picture_HW3 = self.model.family.pictures(image_HW3)[0]
+        return np.rint(picture_HW3 * 255.0).clip(0, 255).astype(np.uint8)
 
-        pixels_3HW = images_to_pixels([image_HW3], self.model.tiny.settings.image_size)[0].numpy()
-        return np.rint((pixels_3HW.transpose(1, 2, 0) + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
-
-    def learned(self, turn: Turn) -> Learned:
-        tokenizer = self.model.tiny.tokenizer
-        ids, is_learned = self._batch(turn)
+    def learned(self, turn: Turn, size: tuple[int, int]) -> Learned:
+        tokenizer = self.model.speech.tokenizer
+        ids, is_learned = self._batch(turn, size)
         begin = next((i for i, learn in enumerate(is_learned) if learn), len(ids))
         said = [id_ for id_, learn in zip(ids, is_learned, strict=True) if learn]
+        ends = self.model.end_ids
         return Learned(
             tokenizer.decode(ids[:begin], skip_special_tokens=True),
-            tokenizer.decode(said, skip_special_tokens=True),
+            self.model.speech.answer(said),
             _tokens(ids, is_learned, tokenizer),
-            is_ended=bool(said) and said[-1] == tokenizer.eos_token_id and said.count(said[-1]) == 1,
+            is_ended=bool(said) and said[-1] in ends and sum(id_ in ends for id_ in said) == 1,
         )
 
     def length(self, answer: str) -> int:
         """In tokens, the end among them."""
-        from georefer.models.tiny import text_ids
+        return sum(self.model.segment("", answer).learn)
 
-        return len(text_ids(self.model.tiny.tokenizer, answer)) + 1
-
-    def _batch(self, turn: Turn) -> tuple[list[int], list[bool]]:
+    def _batch(self, turn: Turn, size: tuple[int, int]) -> tuple[list[int], list[bool]]:
         """The ids of a row of a training batch, and which of them are learned.
 
         A target stands at the token before the one that it is, and what is learned is the target.
         """
-        from georefer.models.tiny import encode_segment, image_prefix
-        from georefer.training.packing import NOT_LEARNED, Segment, pack
+        from georefer.models.packed import NOT_LEARNED, pack
 
-        tiny = self.model.tiny
-        prefix, (ids, learn) = image_prefix(tiny), encode_segment(tiny.tokenizer, turn.prompt, turn.answer)
-        if len(prefix) + len(ids) > LONGEST:
-            return prefix + ids, [False] * len(prefix) + learn
-        batch = pack(prefix, [[Segment(ids, learn)]], pad_id=tiny.tokenizer.pad_token_id)
+        group = self.model.group(size, [(turn.prompt, turn.answer)], 0)
+        (segment,) = group.segments
+        if len(group.prefix) + len(segment.ids) > LONGEST:
+            return [*group.prefix.ids, *segment.ids], [False] * len(group.prefix) + list(segment.learn)
+        batch = pack([[group]], {}, pad_id=self.model.speech.pad_id)
         given, targets = batch.ids_BT[0].tolist(), [NOT_LEARNED, *batch.targets_BT[0].tolist()[:-1]]
         is_learned = [target != NOT_LEARNED for target in targets]
         return [t if learn else g for g, t, learn in zip(given, targets, is_learned, strict=True)], is_learned

@@ -12,10 +12,11 @@ from georefer.models.base import Ask, Model
 from georefer.models.fake import FakeModel
 
 MODELS: dict[str, str] = {
-    "tiny": "georefer.models.tiny_model:load",
+    "tiny": "georefer.models.tiny:load",
     "transformers": "georefer.models.loading:load",
+    "http": "georefer.models.http:load",
 }
-"""Kind to loader, "module:function"; a loader takes a folder or name and returns a Model."""
+"""Kind to loader, "module:function"; a loader takes a folder, a name or an address and returns a Model."""
 
 __all__ = ["MODELS", "Ask", "FakeModel", "Model", "load_model", "require_models"]
 
@@ -27,18 +28,23 @@ def require_models(capability: str) -> None:
 
 
 def load_model(name: str | Path, family: str | None = None, **settings: Any) -> Model:
-    """The model in a folder, under a shipped name or a hub id; CheckpointError says what is wrong with it.
+    """The model in a folder, under a shipped name, a hub id or an address; CheckpointError says what is wrong with it.
 
     `family` is a key of MODELS, left out: seen from what is there. A checkpoint of transformers takes `dialect` (a
-    name in georefer.dialects) and `system` (a sentence before the conversation).
+    name in georefer.dialects) and `system` (a sentence before the conversation). An address is that of an
+    OpenAI-compatible server, "http://host:8000/v1#model"; its settings are those of `georefer.models.http`.
     """
-    require_models("running a model")
-    module, function = MODELS[family or _kind(name)].split(":")
+    kind = family or _kind(name)
+    if kind != "http":
+        require_models("running a model")
+    module, function = MODELS[kind].split(":")
     model: Model = getattr(import_module(module), function)(name, **settings)
     return model
 
 
 def _kind(name: str | Path) -> str:
+    if str(name).lower().startswith(("http://", "https://")):
+        return "http"
     folder = Path(name)
     if folder.is_dir():
         return "transformers" if _is_transformers(folder) else "tiny"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from georefer.models.families.base import Family
+from georefer.models.families.base import Family, ImageFeatures
 from georefer.models.packed import Layout, Prefix, following_positions, run_decoder
 
 
@@ -32,13 +32,25 @@ def greedy_answers(
     Rows are padded on the left; padding is hidden and counts in no position, so a batch says what each row would
     say alone. More questions than `rows_at_once` are answered in turns, from the same cache of the images.
     """
-    begun = _Run(family, images, prefixes)
+    features = family.image_features(family.pixels(images))
+    shared = not prefixes[0].takes_question
+    begun = _Run(family, features, prefixes) if shared else None
     said: list[list[int]] = []
     for start in range(0, len(questions), rows_at_once):
         turn = slice(start, start + rows_at_once)
-        run = begun if turn.stop >= len(questions) else begun.copy()
-        run.select(torch.tensor(image_of_question[turn]))
-        scores_RV = run.ask(questions[turn], [prefixes[i] for i in image_of_question[turn]])
+        of_image = image_of_question[turn]
+        asked = [prefixes[i] for i in of_image]
+        if begun is None:
+            alone = [prefix.asked(ids) for prefix, ids in zip(asked, questions[turn], strict=True)]
+            if family.is_encoder_decoder:
+                said += family.generated(features.of(of_image), alone, max_new_tokens)
+                continue
+            run = _Run(family, features.of(of_image), alone)
+            scores_RV = run.scores_RV
+        else:
+            run = begun if turn.stop >= len(questions) else begun.copy()
+            run.select(torch.tensor(of_image))
+            scores_RV = run.ask(questions[turn], asked)
         said += _say(run, scores_RV, end_ids, max_new_tokens)
     return said
 
@@ -61,9 +73,9 @@ def _say(run: _Run, scores_RV: Tensor, end_ids: frozenset[int], max_new_tokens: 
 
 
 class _Run:
-    """A cache with the layout of what is in it; begins with the prefixes of the images, one a row."""
+    """A cache with the layout of what is in it; begins with prefixes and the features of the image of each, one a row."""
 
-    def __init__(self, family: Family, images: Sequence[np.ndarray], prefixes: Sequence[Prefix]):
+    def __init__(self, family: Family, features: ImageFeatures, prefixes: Sequence[Prefix]):
         self.family = family
         # without a configuration all layers keep everything: what a sliding layer may see is for the mask to say
         self.cache: Any = DynamicCache()
@@ -75,8 +87,7 @@ class _Run:
         block_RT, _ = _left_padded([prefix.block_P.tolist() for prefix in prefixes], -1)
         layout = Layout(real_RT.long() - 1, torch.zeros_like(ids_RT), _places(real_RT), block_RT)
         positions = [prefix.positions_AP for prefix in prefixes]
-        features = family.image_features(family.pixels(images))
-        self._forward(family.embed(ids_RT.to(family.device), features), positions, layout)
+        self.scores_RV = self._forward(family.embed(ids_RT.to(family.device), features), positions, layout)
 
     def copy(self) -> _Run:
         """The same once more, so that one can go on and the other begin again."""

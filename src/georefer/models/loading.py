@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -18,28 +19,39 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from georefer.dialects import DIALECTS
 from georefer.errors import CheckpointError, InputError
+from georefer.models import adapter
 from georefer.models.families import FAMILIES
 from georefer.models.families.base import Family
-from georefer.models.speaking import Speech
 from georefer.models.transformers_model import SETTINGS_FILE, TransformersModel, quiet
 
 _WRONG = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
 
-def load(name: str | Path, dialect: str | None = None, system: str | None = None) -> TransformersModel:
+def load(
+    name: str | Path,
+    dialect: str | None = None,
+    system: str | None = None,
+    *,
+    precision: torch.dtype | None = None,
+) -> TransformersModel:
     """The checkpoint in a folder or under a hub id; CheckpointError says what is wrong with it.
 
     `dialect` and `system` (a sentence before the conversation) are by default what `georefer.json` beside the
-    checkpoint says, or else what the family's released models use. float32 on a CPU, bfloat16 on an accelerator.
-    Only safetensors are read and no code of the checkpoint is run.
+    checkpoint says, or else what the family's released models use. float32 on a CPU, bfloat16 on an accelerator,
+    or `precision`. Only safetensors are read and no code of the checkpoint is run. A folder with an adapter of peft
+    gives its base model with the adapter in it.
     """
+    folder = _folder(name)
+    if adapter.is_adapter(folder):
+        return _load_adapted(folder, dialect, system, precision)
     with quiet():
-        source = str(_folder(name))
+        source = str(folder)
         settings = _settings(Path(source))
         config = _read(source, "a config.json", lambda: AutoConfig.from_pretrained(source))
         kind = _family(source, config)
         processor = _read(source, "its processor", lambda: _processor(source, config, kind))
-        model = _read(source, "its weights", lambda: _model(source, config))
+        model = _read(source, "its weights", lambda: _model(source, config, precision))
+    model.name_or_path = str(name)  # as the user said it: an adapter names its base so
     family = kind(model, processor)
     manner = family.manner(str(name))
     spoken = dialect or settings.get("dialect") or manner.dialect
@@ -47,11 +59,34 @@ def load(name: str | Path, dialect: str | None = None, system: str | None = None
         raise InputError(f"there is no dialect '{spoken}'; choose among {', '.join(DIALECTS)}")
     first = settings.get("system", manner.system) if system is None else system
     processor.chat_template = manner.template or processor.chat_template or family.template
-    speech = Speech(processor, first)
+    speech = family.speech(first)
     return TransformersModel(f"{config.model_type}-{_digest(model)}", family, speech, DIALECTS[spoken], first)
 
 
-_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors")
+def _load_adapted(
+    folder: Path, dialect: str | None, system: str | None, precision: torch.dtype | None
+) -> TransformersModel:
+    """The base that an adapter names, with the adapter on it; refused where the base's weights are others."""
+    record, settings = adapter.read_record(folder), _settings(folder)
+    try:
+        base = adapter.base_of(folder, record)
+        sentence = settings.get("system") if system is None else system
+        model = load(base, dialect or settings.get("dialect"), sentence, precision=precision)
+    except CheckpointError as error:
+        raise CheckpointError(f"the base model of the adapter {folder} cannot be had: {error}") from error
+    family = model.family
+    if adapter.is_adapted(family):
+        raise CheckpointError(f"the base {base} of {folder} is itself an adapter; merge it and name the merged model")
+    if record.digest and record.digest != adapter.digest(Path(family.bare.config._name_or_path)):
+        raise CheckpointError(
+            f"the base model {base} was found to have other weights than those that {folder} was trained on; give it "
+            "back its old weights, or train the adapter again"
+        )
+    adapter.load_adapter(family, folder, record)
+    return replace(model, name=f"{family.bare.config.model_type}-{_digest(family.bare)}")
+
+
+_FILES = ("*.json", "*.jinja", "*.txt", "*.model", "model*.safetensors", adapter.WEIGHTS_FILE)
 """What is fetched of a hub repository: neither pickles nor code."""
 
 
@@ -118,10 +153,10 @@ def image_only(whole: type) -> type:
     )
 
 
-def _model(source: str, config: Any) -> Any:
+def _model(source: str, config: Any, precision: torch.dtype | None) -> Any:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # bfloat16 is some forty times slower than float32 on common CPUs
-    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    dtype = precision or (torch.bfloat16 if device == "cuda" else torch.float32)
     loaded: Any = AutoModelForImageTextToText.from_pretrained(
         source, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
         output_loading_info=True, ignore_mismatched_sizes=True,

@@ -36,16 +36,28 @@ class Prefix:
 
     `positions_AP` are the rotary positions, one row for a plain model and three (time, height, width) for Qwen's;
     the first token behind stands at `next_position` on every axis. `block_P` numbers the stretches of image tokens
-    that see each other in both directions, -1 for all other tokens.
+    that see each other in both directions, -1 for all other tokens. Where it `takes_question`, the question belongs to
+    the last of these stretches; what stands before it then differs from question to question and cannot be shared.
     """
 
     ids: tuple[int, ...]
     positions_AP: Tensor
     next_position: int
     block_P: Tensor
+    takes_question: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def asked(self, question: Sequence[int]) -> Prefix:
+        """The prefix that ends with this question, in its last stretch."""
+        count = len(question)
+        return Prefix(
+            (*self.ids, *question),
+            torch.cat([self.positions_AP, following_positions(self, count)], dim=1),
+            self.next_position + count,
+            torch.cat([self.block_P, self.block_P[-1:].expand(count)]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +67,17 @@ class Group:
     prefix: Prefix
     segments: Sequence[Segment]
     image: int
+
+    def apart(self) -> list[Group]:
+        """Itself, or a group for every segment where the prefix takes the question."""
+        if not (self.prefix.takes_question and self.segments):
+            return [self]
+        return [self._alone(segment) for segment in self.segments]
+
+    def _alone(self, segment: Segment) -> Group:
+        begin = next((n for n, learn in enumerate(segment.learn) if learn), len(segment.ids))
+        answer = Segment(segment.ids[begin:], segment.learn[begin:])
+        return Group(self.prefix.asked(segment.ids[:begin]), [answer], self.image)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +142,7 @@ class PackedBatch:
 
 def pack(rows: Sequence[Sequence[Group]], pixels: Mapping[str, Tensor], *, pad_id: int) -> PackedBatch:
     """Rows of groups, padded on the right to the longest; an image may appear in several groups."""
+    rows = [[part for group in groups for part in group.apart()] for groups in rows]
     packed = [_pack_row(groups) for groups in rows]
     length = max(len(row.ids) for row in packed)
 
@@ -139,17 +163,17 @@ def pack(rows: Sequence[Sequence[Group]], pixels: Mapping[str, Tensor], *, pad_i
 def visible(asking: Layout, seen: Layout, window: int | None = None) -> Tensor:
     """Bool (B, Q, K): whether each asking token sees each seen one, at most `window` places back where given.
 
-    Padding sees padding, as a softmax over nothing would not be a number.
+    Tokens of one block see each other however far apart they are. Padding sees padding, as a softmax over nothing would not be a number.
     """
     (group_q, segment_q, place_q, block_q), (group_k, segment_k, place_k, block_k) = (
         [value[:, :, None] for value in vars(asking).values()],
         [value[:, None, :] for value in vars(seen).values()],
     )
     together = (block_q == block_k) & (block_q >= 0)
-    near = (place_k <= place_q) | together
+    near = place_k <= place_q
     if window is not None:
         near = near & (place_q - place_k < window)
-    return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & near
+    return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & (near | together)
 
 
 def block_mask(asking: Layout, seen: Layout, window: int | None = None) -> BlockMask:
@@ -159,10 +183,11 @@ def block_mask(asking: Layout, seen: Layout, window: int | None = None) -> Block
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         group_q, segment_q, place_q, block_q = (asks[n, batch, query] for n in range(4))
         group_k, segment_k, place_k, block_k = (keys[n, batch, key] for n in range(4))
-        near = (place_k <= place_q) | ((block_q == block_k) & (block_q >= 0))
+        together = (block_q == block_k) & (block_q >= 0)
+        near = place_k <= place_q
         if window is not None:
             near = near & (place_q - place_k < window)
-        return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & near
+        return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & (near | together)
 
     rows, queries = asking.group_BT.shape
     return create_block_mask(sees, rows, None, queries, seen.group_BT.shape[1], device=asks.device)
@@ -211,10 +236,8 @@ def forward_packed(family: Family, batch: PackedBatch) -> tuple[Tensor, list[Ten
     """Logits (M, V) at the learned tokens only, and the features of each image (N_i, D), each encoded once."""
     features = family.image_features(batch.pixels)
     shown = features.of(batch.image_of_group_G.tolist())
-    embedded = family.embed(batch.ids_BT, shown)
-    hidden_BTD = run_decoder(family, embedded, batch.positions_ABT, batch.layout, batch.layout)
     # Only a fifth of the tokens is learned: scoring the vocabulary for the others would be thrown away.
-    return family.logits(hidden_BTD[batch.targets_BT != NOT_LEARNED]), features.tokens
+    return family.logits(family.learned_hidden(batch, shown)), features.tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,7 +257,8 @@ def _pack_row(groups: Sequence[Group]) -> _Row:
         prefix = group.prefix
         _append(row, list(prefix.ids), prefix.positions_AP, number, 0, range(len(prefix)))
         row.block.extend(prefix.block_P.tolist())
-        row.targets.extend([NOT_LEARNED] * len(prefix))
+        row.targets.extend([NOT_LEARNED] * (len(prefix) - 1))
+        row.targets.append(_first_target(group.segments))
         for count, segment in enumerate(group.segments, start=1):
             size = len(segment.ids)
             places = range(len(prefix), len(prefix) + size)
@@ -244,6 +268,12 @@ def _pack_row(groups: Sequence[Group]) -> _Row:
             # The last token of a segment predicts nothing: what stands after it is another question.
             row.targets.extend([*(token if learn else NOT_LEARNED for token, learn in next_ones), NOT_LEARNED])
     return row
+
+
+def _first_target(segments: Sequence[Segment]) -> int:
+    """What the end of the prefix predicts: only of a lone segment that begins with its answer is there one such token."""
+    lone = segments[0] if len(segments) == 1 else None
+    return lone.ids[0] if lone and lone.learn and lone.learn[0] else NOT_LEARNED
 
 
 def following_positions(prefix: Prefix, count: int) -> Tensor:

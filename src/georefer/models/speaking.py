@@ -22,10 +22,14 @@ class Speech:
     questions of an image, and no tokenizer merges anything across a special token, so that prefix and segment
     together are exactly the ids of the whole. A text that holds the template's own marks has them spelled with a
     gap.
+
+    `image_tokens` is how many placeholders any image becomes, for a processor that writes marks of its own around
+    the text and so cannot be asked; else None.
     """
 
-    def __init__(self, processor: Any, system: str = ""):
+    def __init__(self, processor: Any, system: str = "", *, image_tokens: int | None = None):
         self.processor = processor
+        self._image_tokens = image_tokens
         self.tokenizer = processor.tokenizer
         self._system = system
         added, image = self.tokenizer.added_tokens_decoder, processor.image_token
@@ -66,6 +70,9 @@ class Speech:
         return shown
 
     def _expanded(self, size: tuple[int, int]) -> tuple[int, ...]:
+        if self._image_tokens is not None:
+            mark = self.processor.image_token
+            return tuple(self._ids(self._prefix_text.replace(mark, mark * self._image_tokens)))
         width, height = size
         black_HW3 = np.zeros((height, width, 3), np.uint8)
         made = self.processor(

@@ -1,81 +1,40 @@
 """A vision-language model of a million parameters that learns to point from scratch in minutes on two CPU cores.
 
-It is a LLaVA of transformers with a small Qwen3 as its text part, so training, generation, saving and adapters
+It is a LLaVA of transformers with a small Qwen3 as its text part, so training, answering, saving and adapters
 go the very same way as for a model of seven billion. Importing this module registers its vision tower.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
-from transformers import DynamicCache, LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast, Qwen3Config
-from transformers.utils import logging
+from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast, Qwen3Config
 
-from georefer.models.tiny_tokenizer import (
-    IMAGE,
-    build_tokenizer,
-    encode_prompt,
-    encode_segment,
-    number_ids,
-    text_ids,
-    word_ids,
-)  # fmt: skip
+from georefer.dialects import DIALECTS
+from georefer.errors import CheckpointError
+from georefer.models.families.tiny import SETTINGS_FILE, Tiny, TinyProcessor, TinySettings
+from georefer.models.speaking import Speech
+from georefer.models.tiny_tokenizer import IMAGE, build_tokenizer, number_ids
 from georefer.models.tiny_vision import TinyVision, TinyVisionConfig
+from georefer.models.transformers_model import TransformersModel, quiet
 
-__all__ = [
-    "Tiny", "TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "encode_prompt", "encode_segment",
-    "generate_answers", "image_prefix", "images_to_pixels", "load_tiny", "number_ids", "save_tiny", "text_ids",
-    "word_ids",
-]  # fmt: skip
+__all__ = ["SHIPPED", "TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "load"]
 
-SETTINGS_FILE = "tiny.json"
+SHIPPED = Path(__file__).parent / "checkpoints"
+"""Checkpoints that come with georefer; each holds a model card."""
 
-
-@dataclass(frozen=True)
-class TinySettings:
-    """Everything a tiny model is made from, besides the texts of its vocabulary.
-
-    `image_size` is in pixels and a multiple of 2 ** len(stem_widths); `numbers` is the largest integer that is one
-    token, by default one step per pixel of the image. `attention_scale` is the attention logit at the start of
-    training between a query and a key that point the same way. With `smooth_start` neighbouring numbers and
-    places start out alike (see `_place`).
-    """
-
-    image_size: int = 128
-    numbers: int = 128
-    max_words: int = 2000
-    width: int = 128
-    heads: int = 4
-    text_layers: int = 3
-    text_mlp: int = 384
-    vision_layers: int = 1
-    stem_widths: tuple[int, ...] = (32, 64, 96, 128)
-    stem_blocks: tuple[int, ...] = (0, 0, 0, 0)
-    attention_scale: float = 6.0
-    smooth_start: bool = True
-    initializer_range: float = 0.02
-    seed: int = 0
+ROWS_AT_ONCE = 256
+"""Its cache is small: many questions are answered together."""
 
 
-class Tiny(NamedTuple):
-    """A tiny model with what is needed to speak to it."""
-
-    model: LlavaForConditionalGeneration
-    tokenizer: PreTrainedTokenizerFast
-    settings: TinySettings
-
-
-def create_tiny(settings: TinySettings, texts: Iterable[str]) -> Tiny:
+def create_tiny(settings: TinySettings, texts: Iterable[str]) -> TransformersModel:
     """New model with random weights whose vocabulary is the words of `texts` (questions and answers alike)."""
     tokenizer = build_tokenizer(texts, settings.numbers, settings.max_words)
     torch.manual_seed(settings.seed)
@@ -84,26 +43,39 @@ def create_tiny(settings: TinySettings, texts: Iterable[str]) -> Tiny:
     if settings.smooth_start:
         _place(model, tokenizer, settings)
     _plain_generation(model)
-    return Tiny(model, tokenizer, settings)
+    return _spoken(model, TinyProcessor(tokenizer, settings), "tiny")
 
 
-def save_tiny(tiny: Tiny, folder: Path) -> None:
-    """Write weights, configuration, tokenizer and settings; `load_tiny` gives back bit-identical values."""
-    with _quiet():
-        tiny.model.save_pretrained(folder)
-    tiny.tokenizer.save_pretrained(folder)
-    (folder / SETTINGS_FILE).write_text(json.dumps(asdict(tiny.settings), indent=2) + "\n")
+def load(name: str | Path) -> TransformersModel:
+    """The tiny model in a folder, or shipped under a name, in evaluation mode; CheckpointError where it is neither.
 
-
-def load_tiny(folder: Path) -> Tiny:
-    """Read what `save_tiny` wrote, in evaluation mode.
-
-    ValueError where the files do not belong together: transformers would only warn and fill up at random.
+    Its name tells weights apart, so kept answers never mix two models.
     """
+    folder = Path(name)
+    if not folder.is_dir() and (SHIPPED / str(name)).is_dir():
+        folder = SHIPPED / str(name)
+    if not (folder / SETTINGS_FILE).is_file():
+        shipped = ", ".join(sorted(p.name for p in SHIPPED.glob("*/"))) or "none"
+        raise CheckpointError(
+            f"{name} holds no {SETTINGS_FILE}, so it is no tiny model; give the folder 'model' of a training run "
+            f"or a shipped checkpoint ({shipped})"
+        )
+    try:
+        model, processor = _read(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} does not load as a tiny model ({_first_line(error)}); its files belong together, train or "
+            "copy it again"
+        ) from error
+    return _spoken(model, processor, f"tiny-{_weights_digest(model)}")
+
+
+def _read(folder: Path) -> tuple[LlavaForConditionalGeneration, TinyProcessor]:
+    """ValueError where the files do not belong together: transformers would only warn and fill up at random."""
     written = json.loads((folder / SETTINGS_FILE).read_text())
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in written.items()}
     settings = TinySettings(**fields)
-    with _quiet():
+    with quiet():
         loaded: Any = LlavaForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -115,91 +87,24 @@ def load_tiny(folder: Path) -> Tiny:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     if len(tokenizer) != model.config.text_config.vocab_size:
         raise ValueError(f"the tokenizer has {len(tokenizer)} tokens, the model {model.config.text_config.vocab_size}")
-    return Tiny(model.eval(), tokenizer, settings)
+    return model.eval(), TinyProcessor(tokenizer, settings)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of transformers: a megabyte is there before anybody could read them."""
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            logging.enable_progress_bar()
+def _spoken(model: LlavaForConditionalGeneration, processor: TinyProcessor, name: str) -> TransformersModel:
+    family = Tiny(model, processor)
+    return TransformersModel(name, family, Speech(processor), DIALECTS[Tiny.dialect], batch_rows=ROWS_AT_ONCE)
 
 
-def image_prefix(tiny: Tiny) -> list[int]:
-    """Ids that stand for one image, before any question."""
-    return [tiny.model.config.image_token_id] * tiny.model.config.image_seq_length
+def _weights_digest(model: LlavaForConditionalGeneration) -> str:
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
-def images_to_pixels(images: Sequence[NDArray[np.uint8]], size: int) -> Tensor:
-    """Float (B, 3, size, size) in about -1..1 from uint8 images (H, W, 3); a non-square image is stretched."""
-    square = [image if image.shape[:2] == (size, size) else _resize(image, size) for image in images]
-    pixels_BHW3 = torch.from_numpy(np.stack(square))
-    return pixels_BHW3.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-
-
-@torch.inference_mode()
-def generate_answers(
-    tiny: Tiny,
-    images: Sequence[NDArray[np.uint8]],
-    prompts: Sequence[str],
-    max_new_tokens: int = 64,
-    batch_rows: int = 256,
-) -> list[str]:
-    """Greedy answers to `prompts[i]` asked of `images[i]`; an image passed as one object is encoded once.
-
-    The image's keys and values are computed once and shared by its questions, which makes many questions of one
-    image several times faster than asking each afresh, with the same answers.
-    """
-    answers: list[str] = []
-    tiny.model.eval()
-    for start in range(0, len(prompts), batch_rows):
-        rows = slice(start, start + batch_rows)
-        answers += _generate_batch(tiny, images[rows], prompts[rows], max_new_tokens)
-    return answers
-
-
-def _generate_batch(
-    tiny: Tiny, images: Sequence[NDArray[np.uint8]], prompts: Sequence[str], max_new_tokens: int
-) -> list[str]:
-    model: Any = tiny.model  # transformers types `generate` too narrowly for a caller outside
-    tokenizer = tiny.tokenizer
-    index_of = {key: index for index, key in enumerate(dict.fromkeys(map(id, images)))}
-    image_of_row_B = torch.tensor([index_of[id(image)] for image in images])
-    unique = list({id(image): image for image in images}.values())
-    cache = _prefix_cache(tiny, images_to_pixels(unique, tiny.settings.image_size))
-    cache.batch_select_indices(image_of_row_B)
-
-    asked = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    prefix_P, longest = torch.tensor(image_prefix(tiny)), max(map(len, asked))
-    padded_BQ = torch.tensor([[tokenizer.pad_token_id] * (longest - len(ids)) + ids for ids in asked])
-    ids_BT = torch.cat([prefix_P.expand(len(prompts), -1), padded_BQ], dim=1)
-    made_BT = model.generate(
-        input_ids=ids_BT,
-        attention_mask=(ids_BT != tokenizer.pad_token_id).long(),
-        past_key_values=cache,
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-    )
-    return tokenizer.batch_decode(made_BT[:, ids_BT.shape[1] :], skip_special_tokens=True)
-
-
-def _prefix_cache(tiny: Tiny, pixels_I3HW: Tensor) -> DynamicCache:
-    ids_IP = torch.tensor(image_prefix(tiny)).expand(len(pixels_I3HW), -1)
-    cache = DynamicCache(config=tiny.model.config.get_text_config())
-    tiny.model.model(input_ids=ids_IP, pixel_values=pixels_I3HW, past_key_values=cache, use_cache=True)
-    return cache
-
-
-def _resize(image_HW3: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    # BOX averages when shrinking: small objects keep their colour instead of flickering between pixels.
-    smaller = min(image_HW3.shape[:2]) >= size
-    how = Image.Resampling.BOX if smaller else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image_HW3).resize((size, size), how))
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _config(settings: TinySettings, tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:

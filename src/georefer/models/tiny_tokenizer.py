@@ -68,23 +68,6 @@ def word_ids(tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> list[i
     return list(dict.fromkeys(piece[0] for piece in pieces if len(piece) == 1))
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: str) -> list[int]:
-    """Ids of a question up to and with the marker after which the model answers; the image prefix is not in it."""
-    markers = tokenizer.convert_tokens_to_ids([USER, ASSISTANT])
-    assert isinstance(markers, list)
-    return [markers[0], *text_ids(tokenizer, prompt), markers[1]]
-
-
-def encode_segment(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> tuple[list[int], list[bool]]:
-    """Ids of one question with its answer, and which of them are learned: the answer and its end, nothing else.
-
-    Both come out of one pass, so the mask cannot drift from the ids.
-    """
-    asked = encode_prompt(tokenizer, prompt)
-    answered = [*text_ids(tokenizer, answer), tokenizer.eos_token_id]
-    return asked + answered, [False] * len(asked) + [True] * len(answered)
-
-
 def _pre_tokenizer(marks: Sequence[str]) -> pre_tokenizers.PreTokenizer:
     pieces = "|".join([*map(re.escape, marks), _PIECES])
     split = pre_tokenizers.Split(Regex(pieces), behavior="isolated")

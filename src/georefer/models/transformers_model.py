@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,13 @@ from transformers.utils import logging
 
 from georefer.dialects import Dialect
 from georefer.geometry import Frame
+from georefer.models import adapter
+from georefer.models.answer import Answer, answer_of
 from georefer.models.base import Ask
+from georefer.models.decoding import Question, Said, greedy_answers
+from georefer.models.drafting import TextDraft, TokenDraft, mask_rows
 from georefer.models.families.base import Family
-from georefer.models.greedy import greedy_answers
+from georefer.models.grammar import GrammarMaker
 from georefer.models.packed import Group, Prefix, Segment
 from georefer.models.speaking import Speech
 
@@ -45,12 +50,39 @@ class TransformersModel:
 
     def generate(self, asks: Sequence[Ask], max_new_tokens: int = 256) -> list[str]:
         """Greedy answers in the order asked; asks that share an image object share its encoding."""
+        return [answer.text for answer in self.answers(asks, max_new_tokens)]
+
+    def answers(
+        self,
+        asks: Sequence[Ask],
+        max_new_tokens: int = 256,
+        *,
+        grammar: str | Sequence[str | None] | None = None,
+        draft: TextDraft | None = None,
+    ) -> list[Answer]:
+        """The answers of `generate` with their tokens and how sure the model was of each.
+
+        With a `grammar` (Lark; `dialect.grammar()`, or one for each ask) nothing else can be said; an answer that
+        would have followed it anyway stays the same. `draft` guesses what comes next; by default it knows the
+        dialect's masks. No guess changes an answer.
+        """
         self.family.model.eval()
-        answers = [""] * len(asks)
+        grammars = [grammar] * len(asks) if grammar is None or isinstance(grammar, str) else list(grammar)
+        draft, pieces = draft or mask_rows(self.dialect), {}
+        questions = [
+            Question(
+                self.speech.question_ids(ask.prompt),
+                id(ask.image_HW3),
+                self.grammars.begin(one) if one is not None else None,
+                TokenDraft(self.speech, draft, pieces) if draft else None,
+            )
+            for ask, one in zip(asks, grammars, strict=True)
+        ]
+        said: dict[int, Said] = {}
         for rows in self._together(asks):
-            for row, text in zip(rows, self._answer([asks[n] for n in rows], max_new_tokens), strict=True):
-                answers[row] = text
-        return answers
+            made = self._said([asks[n].image_HW3 for n in rows], [questions[n] for n in rows], max_new_tokens)
+            said |= dict(zip(rows, made, strict=True))
+        return [answer_of(self.speech, said[n]) for n in range(len(asks))]
 
     def _together(self, asks: Sequence[Ask]) -> list[list[int]]:
         """Indices of asks that are answered from one cache: all of an image, and other images while there is room."""
@@ -58,8 +90,8 @@ class TransformersModel:
         for n, ask in enumerate(asks):
             by_image.setdefault(id(ask.image_HW3), []).append(n)
         groups: list[list[int]] = []
-        for rows in by_image.values():
-            # like lengths stand together, so that little is padded
+        # images of like length with like numbers of questions stand together, so that little is padded
+        for rows in sorted(by_image.values(), key=lambda rows: (self._length(asks[rows[0]].image_HW3), len(rows))):
             rows.sort(key=lambda n: len(asks[n].prompt))
             if groups and len(groups[-1]) + len(rows) <= self.batch_rows:
                 groups[-1] += rows
@@ -67,20 +99,27 @@ class TransformersModel:
                 groups.append(rows)
         return groups
 
-    def _answer(self, asks: Sequence[Ask], max_new_tokens: int) -> list[str]:
-        index_of = {key: n for n, key in enumerate(dict.fromkeys(id(ask.image_HW3) for ask in asks))}
-        images = list({id(ask.image_HW3): ask.image_HW3 for ask in asks}.values())
-        said = greedy_answers(
+    def _length(self, image_HW3: np.ndarray) -> int:
+        return len(self.speech.prefix_ids(_size(image_HW3)))
+
+    def _said(self, images: Sequence[np.ndarray], questions: Sequence[Question], max_new_tokens: int) -> list[Said]:
+        """What is said to questions whose `image` is the identity of theirs."""
+        distinct = {id(image): image for image in images}
+        row_of = {key: row for row, key in enumerate(distinct)}
+        return greedy_answers(
             self.family,
-            images,
-            [self.prefix(_size(image)) for image in images],
-            [self.speech.question_ids(ask.prompt) for ask in asks],
-            [index_of[id(ask.image_HW3)] for ask in asks],
+            list(distinct.values()),
+            [self.prefix(_size(image)) for image in distinct.values()],
+            [replace(question, image=row_of[question.image]) for question in questions],
             end_ids=self.end_ids,
             max_new_tokens=max_new_tokens,
             rows_at_once=self.batch_rows,
         )
-        return [self.speech.answer(ids) for ids in said]
+
+    @cached_property
+    def grammars(self) -> GrammarMaker:
+        """Makes the constraints of this checkpoint's answers."""
+        return GrammarMaker(self.speech, self.end_ids, self.family.bare.get_output_embeddings().weight.shape[0])
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -108,11 +147,18 @@ class TransformersModel:
         return Group(self.prefix(size), [self.segment(*turn) for turn in turns], image)
 
     def save(self, folder: Path) -> None:
-        """Write the checkpoint in its family's own format; `load_model` reads it back."""
+        """Write the checkpoint in its family's own format, or of an adapted one what is added to its base.
+
+        `load_model` reads both back.
+        """
+        settings = {"dialect": self.dialect.name, "system": self.system}
         with quiet():
-            self.family.bare.save_pretrained(folder)
-            self.family.processor.save_pretrained(folder)
-        settings: Mapping[str, str] = {"dialect": self.dialect.name, "system": self.system}
+            if adapter.is_adapted(self.family):
+                record = adapter.save_adapter(self.family, folder)
+                settings |= {"base": record.base, "base_digest": record.digest, "quantise": record.quantise}
+            else:
+                self.family.bare.save_pretrained(folder)
+                self.family.processor.save_pretrained(folder)
         (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n")
 
 

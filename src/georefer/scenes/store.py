@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from pyproj import CRS
 
 from georefer.errors import ConfigError, DatasetError
 from georefer.geometry import GeoGrid, Objects
+from georefer.imagery.encode import decode_image
 from georefer.runlog import swap_folder
 from georefer.scenes.journal import JOURNAL, TABLES, Journal, TableWriter
 from georefer.scenes.schema import Question, Scene, SceneRelation
@@ -101,6 +103,10 @@ class Dataset:
             row_to_question(row) for path in self._files("questions", split) for row in pq.read_table(path).to_pylist()
         ]
 
+    def pictures(self, split: str) -> Pictures:
+        """Images of a split by number, in the order of `scenes`."""
+        return Pictures(self._files("scenes", split))
+
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the manifest: answers remember which dataset they were given on."""
@@ -112,6 +118,37 @@ class Dataset:
             found = ", ".join(self.manifest["splits"]) or "none"
             raise DatasetError(f"{self.folder} has no split '{split}' (found: {found}); name one of those")
         return [self.folder / name for name in names]
+
+
+class Pictures:
+    """Decoded images (uint8, height x width x 3) by number, read when asked for: no dataset needs to fit into memory.
+
+    Threads may share one; each call opens its file anew.
+    """
+
+    def __init__(self, files: Sequence[Path]):
+        self._groups: list[tuple[Path, int]] = []
+        self._starts = [0]
+        for path in files:
+            with _parquet(path) as file:
+                for group in range(file.num_row_groups):
+                    self._groups.append((path, group))
+                    self._starts.append(self._starts[-1] + file.metadata.row_group(group).num_rows)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        if not 0 <= number < len(self):
+            raise IndexError(f"image {number} was asked for where there are {len(self)}")
+        at = bisect_right(self._starts, number) - 1
+        path, group = self._groups[at]
+        with _parquet(path) as file:
+            try:
+                images = file.read_row_group(group, columns=["image.bytes"]).column("image")
+            except (pa.ArrowInvalid, OSError) as error:
+                raise DatasetError(f"{path} is damaged ({error}); build the dataset again") from error
+        return decode_image(images[number - self._starts[at]]["bytes"].as_py())
 
 
 def open_dataset(folder: Path | str) -> Dataset:

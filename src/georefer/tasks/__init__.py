@@ -12,7 +12,6 @@ from georefer.tasks.base import (
     Task,
     in_reading_order,
     truth,
-    with_article,
 )
 from georefer.tasks.caption import Caption, RegionCaption
 from georefer.tasks.choice import Choice
@@ -72,5 +71,5 @@ TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 __all__ = [
     "BOX", "OBB_FORM", "OUTLINE", "TASKS", "Asking", "Dialogue", "Expression", "Form", "GroupExpression", "Known",
-    "Task", "Turn", "in_reading_order", "render", "truth", "with_article",
+    "Task", "Turn", "in_reading_order", "render", "truth",
 ]  # fmt: skip

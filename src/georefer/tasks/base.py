@@ -214,7 +214,3 @@ def truth(question: Question, scene: Scene) -> Objects:
 def worded(question: Question, own: Callable[[Mapping[str, Any]], str]) -> str:
     """The words of the question: those of a published benchmark where it brought some, else the task's own."""
     return str(question.params.get("prompt") or own(question.params))
-
-
-def with_article(label: str) -> str:
-    return f"{'an' if label[:1].lower() in 'aeiou' else 'a'} {label}"

@@ -22,6 +22,7 @@ from georefer.scoring import Row
 from georefer.scoring.captions import grounded_row
 from georefer.scoring.captions.claims import Place, read_claims
 from georefer.scoring.captions.grounded import lies_in
+from georefer.tasks.nouns import indefinite, is_plural, is_uncounted
 
 IRREGULARS: Mapping[str, str] = MappingProxyType(
     {
@@ -38,11 +39,9 @@ MAX_IN_OVERVIEW = 6
 """Classes that the first sentence counts; of more it says how many there are."""
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_OPENINGS = ("The image shows", "This is a view of", "Seen from above are", "The scene holds")
-_AWKWARD = re.compile(r"[^\w\s'’-]|\b(?:and|or|of|with)\b|[0-9]|[^su]s$(?<!is)", re.IGNORECASE)
-"""Signs, joining words, numbers, and names that are plurals already."""
-
-_SOUNDS_AN = re.compile(r"hour|honou?r|heir|uni[nm]|[ai]|o(?!ne\b)|e(?!u|we)|u(?!ni|ti|s[aeiu]|bi)", re.IGNORECASE)
+_OPENINGS = ("The image shows", "This is a view of", "The view from above shows", "The scene holds")
+_AWKWARD = re.compile(r"[^\w\s'’-]|\b(?:and|or|of|with)\b|[0-9]", re.IGNORECASE)
+"""Signs, joining words and numbers."""
 
 _NAMED: tuple[tuple[Place, str], ...] = (
     (Place(0, 0), "in the centre"),
@@ -84,7 +83,7 @@ def describe(
 def describe_one(objects: Objects, size: tuple[int, int], names: Mapping[str, Sequence[str]]) -> str:
     """A caption of one object: its class, its place and how much of the image it takes up; "" if it is not proved."""
     label = str(objects.labels_N[0])
-    noun = with_indefinite(spoken(label)) if bends(label) else spoken(label)
+    noun = indefinite(spoken(label)) if bends(label) else spoken(label)
     room = shapely.intersection(repaired(objects.geometries_N), shapely.box(0, 0, *size))[0].area / (size[0] * size[1])
     share = _percent(room) if room >= 0.01 else "less than 1 %"
     told = f"{noun[0].upper()}{noun[1:]} {_place_of(middles(objects, size))}. It takes up {share} of the image."
@@ -132,7 +131,8 @@ def spoken_names(labels: Sequence[str], irregulars: Mapping[str, str] = IRREGULA
 
 def bends(label: str) -> bool:
     """Whether a class's name bends to grammar: with an article, and in the plural."""
-    return not _AWKWARD.search(label)
+    said = spoken(label)
+    return not (_AWKWARD.search(label) or is_plural(said) or is_uncounted(said))
 
 
 def spoken(label: str) -> str:
@@ -156,11 +156,6 @@ def plural(label: str, irregulars: Mapping[str, str] = IRREGULARS) -> str:
     else:
         many = f"{last}s"
     return before + blank + many
-
-
-def with_indefinite(noun: str) -> str:
-    """A noun with "a" or "an", by its sound rather than its letter: an hour, a unit, an umbrella."""
-    return f"{'an' if _SOUNDS_AN.match(noun) else 'a'} {noun}"
 
 
 class _Telling:
@@ -191,7 +186,7 @@ class _Telling:
     # --- words -------------------------------------------------------------------------------------------
 
     def _bends(self, label: str) -> bool:
-        return not self.plain and bends(label)
+        return not self.plain and (bends(label) or label in self.irregulars)
 
     def _many(self, label: str) -> str:
         return plural(label, self.irregulars) if self._bends(label) else spoken(label)
@@ -233,7 +228,7 @@ class _Telling:
             return ""
         if (first := self._largest()) is not None:
             label, room = str(self.labels_N[first]), float(self.room_N[first])
-            noun = with_indefinite(spoken(label)) if self._bends(label) else spoken(label)
+            noun = indefinite(spoken(label)) if self._bends(label) else spoken(label)
             place = _place_of(self.middle_N2[[first]])
             where = f" {place}" if place else ""
             return f"the object that takes up the most room is {noun}{where}, with {_percent(room)} of the image"
@@ -255,11 +250,13 @@ class _Telling:
         quarters = [(int(lies_in(place, middle_N2).sum()), words) for place, words in _QUARTERS]
         if sum(number for number, _ in quarters) == count:
             # the most first
-            said = [f"{self._number_of(label, n)} {words}" for n, words in sorted(quarters, key=lambda q: -q[0]) if n]
-            return f"there {'is' if re.match('(?:at least )?one ', said[0]) else 'are'} {_joined(said)}"
+            some = [(n, words) for n, words in sorted(quarters, key=lambda q: -q[0]) if n]
+            said = [f"{self._number_of(label, n)} {words}" for n, words in some]
+            return f"there {'is' if some[0][0] == 1 else 'are'} {_joined(said)}"
         # some lie right on the lines between: only where most are is said
         number, words = max((int(lies_in(place, middle_N2).sum()), words) for place, words in _HALVES)
-        return f"{self._number_of(label, number)} {'is' if number == 1 else 'are'} {words}, and others elsewhere"
+        others = "another" if count - number == 1 else "others"
+        return f"{self._number_of(label, number)} {'is' if number == 1 else 'are'} {words}, and {others} elsewhere"
 
 
 def _place_of(middle_N2: np.ndarray) -> str:

@@ -6,11 +6,12 @@ They say only what is certain: of a predicate or a class that they do not know n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from georefer.scenes import Scene, SceneRelation
-from georefer.scenes.readers.star import CLASSES, PREDICATES
+from georefer.scenes.readers.star import CLASSES, PREDICATES, predicate_name
 from georefer.scoring.graph import plain_name
 
 ANTONYMS: Mapping[str, str] = MappingProxyType(
@@ -34,6 +35,63 @@ ANTONYMS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The 16 pairs of opposites, each once."""
+
+WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "not co-storage with": "not stored together with",
+        "connect": "connected to",
+        "parallelly parked on": "parked parallel to others on",
+        "intersect": "intersecting",
+        "co-storage with": "stored together with",
+        "converge": "converging with",
+        "parallelly docked at": "docked parallel to others at",
+        "adjacent": "adjacent to",
+        "within safe distance of": "at a safe distance from",
+        "through": "running through",
+        "approach": "approaching",
+        "away from": "heading away from",
+        "randomly parked on": "parked in no order on",
+        "run along": "running along",
+        "isolatedly parked on": "parked alone on",
+        "randomly docked at": "docked in no order at",
+        "drive off": "driving away from",
+        "drive toward": "driving towards",
+        "within danger distance of": "dangerously close to",
+        "supply to": "supplying",
+        "isolatedly docked at": "docked alone at",
+        "pass across": "passing across",
+        "not run along": "not running along",
+        "slightly emit": "slightly emitting",
+        "exhaust to": "exhausting",
+        "violently emit": "violently emitting",
+        "pass under": "passing under",
+        "directly transmit electricity to": "transmitting electricity directly to",
+        "indirectly transmit electricity to": "transmitting electricity indirectly to",
+        "pass through": "passing through",
+        "within same line of": "on the same line as",
+        "within different line of": "on a different line from",
+        "driving in the same direction with": "driving in the same direction as",
+        "driving in the opposite direction with": "driving in the opposite direction to",
+        "driving alongside with": "driving alongside",
+        "driving in the same lane with": "driving in the same lane as",
+        "driving in the different lane with": "driving in a different lane from",
+        "parked alongside with": "parked alongside",
+        "not parked alongside with": "not parked alongside",
+        "in the same parking with": "in the same parking lot as",
+        "in the different parking with": "in a different parking lot from",
+        "parking in the same apron with": "parked on the same apron as",
+        "parking in the different apron with": "parked on a different apron from",
+        "running along the same taxiway with": "running along the same taxiway as",
+        "running along the different taxiway with": "running along a different taxiway from",
+        "running along the different runway with": "running along a different runway from",
+        "docking at the same breakwater with": "docked at the same breakwater as",
+        "docking at the same dock with": "docked at the same dock as",
+        "docking at the different dock with": "docked at a different dock from",
+        "docked alongside with": "docked alongside",
+        "not docked alongside with": "not docked alongside",
+    }
+)
+"""How predicates are said between two nouns, with "is" and without it, where their names are no English there."""
 
 _EXCLUSIVE = (
     *(frozenset(pair) for pair in ANTONYMS.items()),
@@ -122,6 +180,12 @@ def exclude_each_other(predicate: str, other: str) -> bool:
     """Whether two predicates cannot both hold between a subject and an object."""
     pair = {plain_name(predicate), plain_name(other)}
     return len(pair) == 2 and any(pair <= family for family in _EXCLUSIVE)
+
+
+def in_words(predicate: str) -> str:
+    """A predicate as it is said between two nouns: "the road running along the river"; unknown ones by their names."""
+    known = predicate_name(predicate)
+    return WORDS.get(known or "") or known or " ".join(re.split(r"[\s_-]+", predicate.strip()))
 
 
 def rivals(predicate: str) -> list[str]:

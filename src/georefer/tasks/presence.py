@@ -12,7 +12,8 @@ from georefer.dialects import Dialect, Reading
 from georefer.geometry import Frame
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
-from georefer.tasks.base import Asking, with_article, worded
+from georefer.tasks.base import Asking, worded
+from georefer.tasks.nouns import article, is_plural, is_uncounted
 
 _WORD = re.compile(r"[a-z]+")
 _BOTH = r"[^a-z]{0,9}(?:(?:and|or)[^a-z]{1,9})?"
@@ -46,7 +47,7 @@ class Presence:
         ]
 
     def prompt(self, question: Question, dialect: Dialect, frame: Frame) -> str:
-        return worded(question, lambda params: f"Is there {with_article(params['label'])}? Answer yes or no.")
+        return worded(question, lambda params: f"{_is_there(params['label'])}? Answer yes or no.")
 
     def answer(self, question: Question, scene: Scene, dialect: Dialect, frame: Frame) -> str:
         assert question.answer_text is not None
@@ -65,3 +66,9 @@ class Presence:
             "readable": float(said is not None),
             "asked": 1.0,
         }
+
+
+def _is_there(label: str) -> str:
+    if is_plural(label):
+        return f"Are there {label}"
+    return f"Is there {'any' if is_uncounted(label) else article(label)} {label}"

@@ -24,7 +24,8 @@ from georefer.scoring.choice import LETTERS, rotations_of
 from georefer.scoring.graph import plain_name
 from georefer.tasks.base import Asking
 from georefer.tasks.given import said_region, stored
-from georefer.tasks.predicates import cannot_hold, exclude_each_other, holds_both_ways, relations_of, rivals
+from georefer.tasks.nouns import to_be
+from georefer.tasks.predicates import cannot_hold, exclude_each_other, holds_both_ways, in_words, relations_of, rivals
 
 UNCLEAR = "Sorry, none of the other statements can be made about this image."
 """The option that every question has, right where the question is one without an answer."""
@@ -55,8 +56,8 @@ class Statement:
     object_id: str | None = None
 
     def __str__(self) -> str:
-        words = (" ".join(name.replace("_", " ").split()) for name in (self.subject, self.predicate, self.object))
-        return "The {} is {} the {}.".format(*words)
+        subject, object_ = (" ".join(name.replace("_", " ").split()) for name in (self.subject, self.object))
+        return f"The {subject} {to_be(subject)} {in_words(self.predicate)} the {object_}."
 
 
 class Facts:

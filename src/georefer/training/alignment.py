@@ -74,34 +74,45 @@ def alignment_targets(
     return AlignmentTargets(token_K, tuple(tuple(words[k]) for k in object_K), numbers_M4[object_K])
 
 
-def alignment_loss(
+def alignment_sums(
     features_BND: Tensor,
     targets: Sequence[AlignmentTargets],
     embedding_VD: Tensor,
     number_ids: Tensor,
     slots: AlignmentSlots,
-) -> Tensor:
-    """Mean over covered image tokens of word loss plus mean box-number loss, in nats.
+) -> dict[str, Tensor]:
+    """Sums of the word losses of the covered image tokens and of their box numbers' losses, in nats.
 
     Words are scored against the whole vocabulary with equal shares for an object's words; numbers against the
-    number tokens only (`number_ids`, in order). Zero, still differentiable, where no token is covered.
+    number tokens only (`number_ids`, in order). Zero, still differentiable, where no token is covered. Over how many
+    each sums says `alignment_counts`.
     """
     covered = [torch.from_numpy(t.token_K) + image * features_BND.shape[1] for image, t in enumerate(targets)]
-    features_KD = features_BND.flatten(0, 1)[torch.cat(covered)]
+    features_KD = features_BND.flatten(0, 1)[torch.cat(covered).to(features_BND.device)]
     if not len(features_KD):
-        return features_BND.sum() * 0.0
+        nothing = features_BND.sum() * 0.0
+        return {"alignment_words": nothing, "alignment_boxes": nothing}
     words_KD, numbers_K4D = slots(features_KD)
-    word_loss = _words_loss(words_KD @ embedding_VD.T, [words for t in targets for words in t.words_K])
     scores_KR = (numbers_K4D @ embedding_VD[number_ids].T).flatten(0, 1)
-    box_K4 = torch.from_numpy(np.concatenate([t.box_K4 for t in targets]))
-    return word_loss + F.cross_entropy(scores_KR, box_K4.flatten())
+    box_K4 = torch.from_numpy(np.concatenate([t.box_K4 for t in targets])).to(features_BND.device)
+    return {
+        "alignment_words": _words_sum(words_KD @ embedding_VD.T, [words for t in targets for words in t.words_K]),
+        "alignment_boxes": F.cross_entropy(scores_KR, box_K4.flatten(), reduction="sum"),
+    }
 
 
-def _words_loss(scores_KV: Tensor, words_K: Sequence[Sequence[int]]) -> Tensor:
-    row = torch.tensor([k for k, words in enumerate(words_K) for _ in words], dtype=torch.long)
-    word = torch.tensor([word for words in words_K for word in words], dtype=torch.long)
-    share = torch.tensor([1.0 / len(words) for words in words_K for _ in words])
-    return -(scores_KV.log_softmax(-1)[row, word] * share).sum() / max(len(words_K), 1)
+def alignment_counts(targets: Sequence[AlignmentTargets]) -> dict[str, float]:
+    """Over how many image tokens, and over how many box numbers, `alignment_sums` sums."""
+    covered = float(sum(len(t.token_K) for t in targets))
+    return {"alignment_words": covered, "alignment_boxes": 4 * covered}
+
+
+def _words_sum(scores_KV: Tensor, words_K: Sequence[Sequence[int]]) -> Tensor:
+    at = {"dtype": torch.long, "device": scores_KV.device}
+    row = torch.tensor([k for k, words in enumerate(words_K) for _ in words], **at)
+    word = torch.tensor([word for words in words_K for word in words], **at)
+    share = torch.tensor([1.0 / len(words) for words in words_K for _ in words], device=scores_KV.device)
+    return -(scores_KV.log_softmax(-1)[row, word] * share).sum()
 
 
 def _centres(low: float, high: float, grid: int) -> tuple[int, int]:

@@ -23,8 +23,10 @@ class Muon(torch.optim.Optimizer):
     is decoupled in both. Kernels of convolutions are matrices of (output, input x height x width).
     """
 
-    def __init__(self, groups: Iterable[dict], lr: float, momentum: float = 0.95, beta2: float = 0.98):
-        defaults = {"lr": lr, "momentum": momentum, "beta1": 0.9, "beta2": beta2, "weight_decay": 0.0}
+    def __init__(
+        self, groups: Iterable[dict], lr: float, momentum: float = 0.95, beta1: float = 0.9, beta2: float = 0.98
+    ):
+        defaults = {"lr": lr, "momentum": momentum, "beta1": beta1, "beta2": beta2, "weight_decay": 0.0}
         super().__init__(groups, {**defaults, "orthogonal": False})
 
     @torch.no_grad()

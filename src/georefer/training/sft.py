@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: answers learned by maximum likelihood, every image encoded once for all its questions."""
+"""Supervised fine-tuning: questions and gold answers of a dataset, an image encoded once for all its questions."""
 
 from __future__ import annotations
 
@@ -10,29 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from georefer.config import to_plain
 from georefer.dialects import DIALECTS
-from georefer.errors import DatasetError
+from georefer.errors import CheckpointError, DatasetError
 from georefer.geometry import Frame
-from georefer.models.tiny import (
-    Tiny,
-    TinySettings,
-    create_tiny,
-    encode_segment,
-    image_prefix,
-    images_to_pixels,
-    number_ids,
-    save_tiny,
-    word_ids,
-)
-from georefer.models.tiny_model import TinyModel, open_tiny
+from georefer.models import load_model
+from georefer.models.packed import Group, forward_packed, pack
+from georefer.models.tiny import TinySettings, create_tiny
+from georefer.models.transformers_model import TransformersModel
 from georefer.runlog import say, swap_folder, versions, write_json
-from georefer.scenes import Dataset, Question, Scene, open_dataset
-from georefer.tasks import TASKS, Turn, render
-from georefer.training.alignment import AlignmentSlots, AlignmentTargets, alignment_loss, alignment_targets
-from georefer.training.loop import LoopSettings, Progress, StepLosses, train
-from georefer.training.packing import Segment, forward_packed, pack, packed_loss
+from georefer.scenes import Dataset, open_dataset
+from georefer.tasks import TASKS
+from georefer.training.alignment import AlignmentSlots, alignment_counts, alignment_sums
+from georefer.training.examples import Aligner, Example, read_examples
+from georefer.training.loop import LoopSettings, Part, Progress, Work, train
 
 
 @dataclass(frozen=True)
@@ -42,14 +36,14 @@ class SftSettings:
     dataset: tuple[Path, ...] = ()
     """Datasets to learn from together; their training splits are used."""
     start: str | None = None
-    """A model folder or the name of a shipped checkpoint to go on from; left out: random weights."""
+    """A checkpoint's folder, hub id or shipped name to go on from; left out: a tiny model of random weights."""
     images_per_step: int = 12
     questions_per_image: int = 8
     task_weights: Mapping[str, float] = field(default_factory=dict)
     """How much likelier a question of a task is drawn; 1 where not named."""
-    alignment_only: float = 0.15
+    alignment_only: float = 0.0
     """First part of the run in which image tokens alone learn to say what they show."""
-    alignment_weight: float = 0.3
+    alignment_weight: float = 0.0
     """Weight of that loss beside the answers afterwards."""
     loop: LoopSettings = field(default_factory=LoopSettings)
     model: TinySettings = field(default_factory=TinySettings)
@@ -61,15 +55,9 @@ class SftSettings:
         if unknown := set(self.task_weights) - set(TASKS):
             raise ValueError(f"task_weights names unknown tasks {sorted(unknown)}; known: {', '.join(TASKS)}")
 
-
-@dataclass(frozen=True, eq=False)
-class _Example:
-    """One scene, ready to be drawn: pixels, tokenised questions with their weights, alignment targets."""
-
-    image_HW3: np.ndarray
-    segments: tuple[Segment, ...]
-    weight_S: np.ndarray
-    alignment: AlignmentTargets
+    @property
+    def is_aligned(self) -> bool:
+        return self.alignment_only > 0 or self.alignment_weight > 0
 
 
 def sft(settings: SftSettings, out: Path | str) -> Path:
@@ -78,24 +66,27 @@ def sft(settings: SftSettings, out: Path | str) -> Path:
     if not settings.dataset:
         raise DatasetError("no dataset to learn from; give its folder (--dataset FOLDER or dataset in the recipe)")
     datasets = [open_dataset(folder) for folder in settings.dataset]
-    tiny = _starting_model(settings, datasets)
-    examples = _examples(datasets, tiny, settings)
+    model = _starting_model(settings, datasets)
+    examples = read_examples(datasets, model, settings.task_weights, aligned=settings.is_aligned)
     identity = {
         "settings": to_plain(replace(settings, dataset=(), loop=replace(settings.loop, max_minutes=None))),
         "data": [d.fingerprint for d in datasets],
     }
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(settings, tiny, examples)
-    say(f"training  {sum(p.numel() for p in tiny.model.parameters()):,} parameters on {len(examples):,} scenes")
-    tiny.model.train()
-    end = train({"model": tiny.model, "slots": run.slots}, run.step, settings.loop, out, identity)
-    tiny.model.eval()
-    return _save(out, tiny, settings, datasets, end)
+    run = _Run(settings, model, examples)
+    say(f"training  {sum(p.numel() for p in model.family.model.parameters()):,} parameters on {len(examples):,} scenes")
+    model.family.model.train()
+    end = train(run.modules, run.step, settings.loop, out, identity)
+    model.family.model.eval()
+    return _save(out, model, settings, datasets, end)
 
 
-def _starting_model(settings: SftSettings, datasets: Sequence[Dataset]) -> Tiny:
+def _starting_model(settings: SftSettings, datasets: Sequence[Dataset]) -> TransformersModel:
     if settings.start:
-        return open_tiny(settings.start)
+        model = load_model(settings.start)
+        if not isinstance(model, TransformersModel):
+            raise CheckpointError(f"{settings.start} cannot be trained here; give a checkpoint's folder or hub id")
+        return model
     frame_numbers = settings.model.numbers
     texts = [text for d in datasets for text in _texts(d, frame_numbers)]
     return create_tiny(settings.model, texts)
@@ -109,105 +100,84 @@ def _texts(dataset: Dataset, numbers: int) -> list[str]:
     return [*prompts, *(q.answer_text for q in questions if q.answer_text), "none [1, 1] [1, 1]; a"]
 
 
-def _examples(datasets: Sequence[Dataset], tiny: Tiny, settings: SftSettings) -> list[_Example]:
-    model = TinyModel(tiny)
-    examples = []
-    for dataset in datasets:
-        asked: dict[str, list[Question]] = {}
-        for question in dataset.questions("train"):
-            asked.setdefault(question.scene_id, []).append(question)
-        examples += [
-            _example(scene, asked[scene.id], model, settings) for scene in dataset.scenes("train") if scene.id in asked
-        ]
-    if not examples:
-        raise DatasetError("the datasets hold no training question; build them with other [ask] settings")
-    return examples
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """An example with the questions chosen of it; none where only its image is learned from."""
 
-
-def _example(scene: Scene, questions: list[Question], model: TinyModel, settings: SftSettings) -> _Example:
-    frame = model.frame_for(scene.size)
-    dialogue = render(scene, questions, TASKS, model.dialect, frame)
-    weight_S = np.array([settings.task_weights.get(q.task, 1.0) for q in questions])
-    return _Example(
-        dialogue.image_HW3,
-        tuple(_segment(model.tiny, turn) for turn in dialogue.turns),
-        weight_S / weight_S.sum(),
-        _alignment(scene, model.tiny, frame),
-    )
-
-
-def _segment(tiny: Tiny, turn: Turn) -> Segment:
-    return Segment(*encode_segment(tiny.tokenizer, turn.prompt, turn.answer))
-
-
-def _alignment(scene: Scene, tiny: Tiny, frame: Frame) -> AlignmentTargets:
-    boxes_N4 = frame.to_numbers(scene.objects.hbb_N4.reshape(-1, 2)).reshape(-1, 4)
-    words = [
-        word_ids(tiny.tokenizer, [o.label, *(v for v in o.attributes.values() if isinstance(v, str))])
-        for o in scene.objects
-    ]
-    grid = round(tiny.model.config.image_seq_length**0.5)
-    return alignment_targets(boxes_N4, words, grid, tiny.settings.numbers)
+    example: Example
+    chosen: Sequence[int]
 
 
 class _Run:
     """One training run: draws batches and computes the losses of a step."""
 
-    def __init__(self, settings: SftSettings, tiny: Tiny, examples: list[_Example]):
+    def __init__(self, settings: SftSettings, model: TransformersModel, examples: list[Example]):
         self.settings = settings
-        self.tiny = tiny
+        self.model = model
+        self.family = model.family
         self.examples = examples
-        torch.manual_seed(settings.loop.seed)
-        self.slots = AlignmentSlots(tiny.settings.width)
-        self.number_ids = torch.tensor(number_ids(tiny.tokenizer, tiny.settings.numbers))
-        self.prefix = image_prefix(tiny)
+        self.modules: dict[str, nn.Module] = {"model": self.family.model}
+        if settings.is_aligned:
+            torch.manual_seed(settings.loop.seed)
+            look_up = self.family.bare.get_input_embeddings()
+            self.slots = AlignmentSlots(look_up.weight.shape[1])
+            self.modules["slots"] = self.slots
+            self.number_ids = torch.tensor(Aligner(model).number_ids)
 
-    def step(self, at: Progress) -> StepLosses:
-        """Losses of one step; everything random comes from (seed, step)."""
+    def step(self, at: Progress) -> Work:
+        """The work of one step; everything random comes from (seed, step)."""
         rng = np.random.default_rng([self.settings.loop.seed, at.step])
+        share = self.settings.alignment_weight
         if at.share < self.settings.alignment_only:
             # no text part runs, so three times the images cost about the same
-            return self._alignment_step(self._draw(at.step, 3 * self.settings.images_per_step, rng))
-        return self._answer_step(self._draw(at.step, self.settings.images_per_step, rng), rng)
+            drawn = self._draw(3 * self.settings.images_per_step, rng)
+            return Work([self._part([_Drawn(e, ()) for e in drawn])])
+        drawn = [_Drawn(e, self._questions(e, rng)) for e in self._draw(self.settings.images_per_step, rng)]
+        return Work([self._part(drawn)], {"alignment_words": share, "alignment_boxes": share})
 
-    def _alignment_step(self, batch: list[_Example]) -> StepLosses:
-        pixels = self._pixels(batch)
-        features = torch.stack(list(self.tiny.model.get_image_features(pixel_values=pixels).pooler_output))
-        loss = self._alignment_loss(features, batch)
-        return {"loss": loss, "alignment": loss}
+    def _part(self, drawn: Sequence[_Drawn]) -> Part:
+        groups = [self._group(d, image) for image, d in enumerate(drawn)]
+        learned = sum(sum(s.learn) for group in groups for s in group.segments)
+        counts = {"answers": float(learned)} if learned else {}
+        if self.settings.is_aligned:
+            counts |= alignment_counts([d.example.alignment for d in drawn if d.example.alignment is not None])
+        return Part(counts, lambda: self._sums(drawn, groups))
 
-    def _answer_step(self, batch: list[_Example], rng: np.random.Generator) -> StepLosses:
-        rows = [[e.segments[i] for i in self._questions(e, rng)] for e in batch]
-        packed = pack(self.prefix, rows, pad_id=self.tiny.tokenizer.pad_token_id, pixels_I3HW=self._pixels(batch))
-        logits, features = forward_packed(self.tiny.model, packed)
-        answers = packed_loss(logits, packed)
-        if not self.settings.alignment_weight or features is None:
-            return {"loss": answers, "answers": answers}
-        alignment = self._alignment_loss(features, batch)
-        loss = answers + self.settings.alignment_weight * alignment
-        return {"loss": loss, "answers": answers, "alignment": alignment}
+    def _group(self, drawn: _Drawn, image: int) -> Group:
+        turns = [drawn.example.turns[i] for i in drawn.chosen]
+        return self.model.group(drawn.example.size, [(t.prompt, t.answer) for t in turns], image)
 
-    def _questions(self, example: _Example, rng: np.random.Generator) -> np.ndarray:
-        count = min(self.settings.questions_per_image, len(example.segments))
-        return rng.choice(len(example.segments), count, replace=False, p=example.weight_S)
+    def _sums(self, drawn: Sequence[_Drawn], groups: Sequence[Group]) -> dict[str, Tensor]:
+        """Sums of the losses of a part; its images are read here and nowhere kept."""
+        pixels = self.family.pixels([d.example.image() for d in drawn])
+        if not any(group.segments for group in groups):
+            return self._aligned(self.family.image_features(pixels).tokens, drawn)
+        batch = pack([[group] for group in groups], pixels, pad_id=self.model.speech.pad_id).to(self.family.device)
+        logits_MV, features = forward_packed(self.family, batch)
+        sums = {"answers": F.cross_entropy(logits_MV, batch.targets_M, reduction="sum")}
+        return sums | self._aligned(features, drawn) if self.settings.is_aligned else sums
 
-    def _draw(self, step: int, count: int, rng: np.random.Generator) -> list[_Example]:
+    def _aligned(self, features: Sequence[Tensor], drawn: Sequence[_Drawn]) -> dict[str, Tensor]:
+        embedding_VD = self.family.bare.get_input_embeddings().weight
+        targets = [d.example.alignment for d in drawn if d.example.alignment is not None]
+        return alignment_sums(torch.stack(list(features)), targets, embedding_VD, self.number_ids, self.slots)
+
+    def _questions(self, example: Example, rng: np.random.Generator) -> np.ndarray:
+        count = min(self.settings.questions_per_image, len(example.turns))
+        return rng.choice(len(example.turns), count, replace=False, p=example.weight_S)
+
+    def _draw(self, count: int, rng: np.random.Generator) -> list[Example]:
         return [self.examples[i] for i in rng.choice(len(self.examples), min(count, len(self.examples)), replace=False)]
 
-    def _pixels(self, batch: list[_Example]) -> torch.Tensor:
-        return images_to_pixels([e.image_HW3 for e in batch], self.tiny.settings.image_size)
 
-    def _alignment_loss(self, features: torch.Tensor, batch: list[_Example]) -> torch.Tensor:
-        embedding = self.tiny.model.get_input_embeddings().get_parameter("weight")
-        return alignment_loss(features, [e.alignment for e in batch], embedding, self.number_ids, self.slots)
-
-
-def _save(out: Path, tiny: Tiny, settings: SftSettings, datasets: Sequence[Dataset], end: Progress) -> Path:
+def _save(
+    out: Path, model: TransformersModel, settings: SftSettings, datasets: Sequence[Dataset], end: Progress
+) -> Path:
     """The model folder, written beside and renamed; its card says where it came from."""
     partial, final = out / "model.partial", out / "model"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_tiny(tiny, partial)
+    model.save(partial)
     record: dict[str, Any] = {
         "steps": end.step,
         "minutes": round(end.minutes, 2),

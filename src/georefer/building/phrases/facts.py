@@ -12,6 +12,7 @@ import numpy as np
 
 from georefer.building.phrases import wording
 from georefer.building.phrases.view import View, said_value, to_bits
+from georefer.tasks import nouns
 
 POSITION_MARGIN = 0.06
 """A superlative of position needs this much of the chip side before the next object."""
@@ -220,7 +221,7 @@ def _relations(view: View, i: int, label: str) -> Iterator[Fact]:
         if len(found) >= MOST_ANCHORS:
             break
         j = index.get(relation.object)
-        words = view.predicates.get(relation.predicate, wording.as_words(relation.predicate.replace("-", " ")))
+        words = view.related(relation.predicate)
         if relation.subject != ids[i] or j is None or j == i or not words:
             continue
         anchor = anchor_of(view, j)
@@ -228,7 +229,7 @@ def _relations(view: View, i: int, label: str) -> Iterator[Fact]:
         same = any(wording.may_be_called(own, name) for name in own_names)
         said, noun = anchor or ((own,), own)
         bearers = 1 << j if anchor else view.may_be(view.label_N[j])
-        text = f"{words} the {noun}" if anchor else f"{words} {f'another {noun}' if same else wording.indefinite(noun)}"
+        text = f"{words} the {noun}" if anchor else f"{words} {f'another {noun}' if same else nouns.indefinite(noun)}"
         key = ("relation", relation.predicate, *said)
         rivals = may_relate(view, relation.predicate, bearers) | _as_near(view, i, j, bearers)
         found.setdefault(key, Fact(key, text, frozenset({"beside"}), rivals | 1 << i))

@@ -37,7 +37,7 @@ from georefer.building.phrases.search import KINDS, PhraseSettings, make_view, p
 from georefer.building.phrases.view import View, can_be_said, said_value, to_bits
 from georefer.geometry import Objects
 from georefer.scenes import SceneRelation
-from georefer.tasks import GroupExpression
+from georefer.tasks import GroupExpression, nouns
 
 NEXT_TO = 0.05
 """What is this near, in chip sides, is surely next to something; what is NEIGHBOUR_REACH away surely not."""
@@ -252,7 +252,7 @@ def _relations(view: View, label: str) -> Iterator[_Condition]:
         if j in anchors and relation.subject in index:
             held[relation.predicate, j] |= 1 << index[relation.subject]
     for (predicate, j), sure in sorted(held.items()):
-        words = view.predicates.get(predicate, wording.as_words(predicate.replace("-", " ")))
+        words = view.related(predicate)
         said, noun = anchors[j]
         gap_N = view.gaps_N(j)
         farthest = max(gap_N[i] for i in range(len(view)) if sure >> i & 1)
@@ -339,4 +339,4 @@ def _worded(view: View, group: _Group, words: Mapping[str, Words], rng: np.rando
 def _can_be_counted(text: str, noun: str, number: int) -> bool:
     """Not "the two water", and not "the two 2 engined planes"."""
     has_word = 2 <= number < len(wording.NUMBERS)
-    return has_word and not wording.is_plural(noun) and wording.plural(noun) != noun and not text[4].isdigit()
+    return has_word and not nouns.is_plural(noun) and wording.plural(noun) != noun and not text[4].isdigit()

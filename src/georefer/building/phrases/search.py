@@ -38,7 +38,8 @@ class PhraseSettings:
     minimal: bool = True
     """Whether attributes that are not needed are left unsaid; all else that is not needed always is."""
     predicates: Mapping[str, str] = field(default_factory=dict)
-    """How relations are said: `docked-at = "docked at"`; left out, as they are named; empty, not at all."""
+    """How relations are said: `docked-at = "docked at"`; left out, by what they are
+    named, as `georefer.tasks.predicates` says those of STAR; empty, not at all."""
     levels: int = 1
     """So many levels above its own class an object may be called by, with a taxonomy: a house is a building. More
     levels give words that nobody uses, such as "the construction"."""

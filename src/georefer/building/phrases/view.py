@@ -14,6 +14,7 @@ from georefer.building.mapping import Words
 from georefer.building.phrases import wording
 from georefer.geometry import Objects
 from georefer.scenes import SceneRelation
+from georefer.tasks.predicates import in_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +83,10 @@ class View:
 
     def __len__(self) -> int:
         return len(self.objects)
+
+    def related(self, predicate: str) -> str:
+        """How a relation is said, by the recipe or in the words that everybody uses; "" for not at all."""
+        return self.predicates.get(predicate, wording.as_words(in_words(predicate)))
 
     @cached_property
     def box_N4(self) -> np.ndarray:

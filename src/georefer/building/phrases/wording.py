@@ -1,4 +1,4 @@
-"""The English of referring expressions: labels as words, articles, templates of attributes."""
+"""The English of referring expressions: labels as words, plurals, templates of attributes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from georefer.building.mapping import regular_plural
+from georefer.tasks.nouns import article, head_words, is_plural, is_uncounted
 
-_CONSONANT_SOUND = re.compile(r"eu|once|one(?:\b|-)|u(?:ni(?![nmd])|s[aeu]|ti|biq|ran|fo\b|-|\b)", re.IGNORECASE)
-_SILENT_H = re.compile(r"(?:hour|honest|honou?r|heir)", re.IGNORECASE)
-_VOWEL_NUMBER = re.compile(r"(?:8|11(?!\d)|18(?!\d)|11\d{3}(?!\d)|18\d{3}(?!\d))")
-_LETTERS_SAID_AS_VOWELS = frozenset("AEFHILMNORSX")
-_PLURAL_NOUNS = frozenset(
-    {"people", "cattle", "livestock", "housing", "vegetation", "farmland", "grassland", "scrubland"}
-)
-_SINGULAR_IN_S = frozenset({"gas", "bus", "canvas", "atlas", "pancreas", "lens", "series", "headquarters"})
-_UNCOUNTED = frozenset({"water", "grass", "sand", "land", "woodland", "forest land", "parking", "snow", "ice", "soil"})
 _SAME_IN_PLURAL = frozenset({"series", "headquarters", "sheep", "deer", "works", "barracks"})
 _IRREGULAR = {"man": "men", "person": "people", "half": "halves", "leaf": "leaves", "shelf": "shelves"}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 """Numbers in words, by number."""
-
-_HEAD_ENDS = re.compile(r"\s(?:of|under|with|without|in|for|at|on|by|near|to)\s")
 
 
 @lru_cache(4096)
@@ -34,41 +24,12 @@ def as_words(text: str) -> str:
     return " ".join(spaced.split())
 
 
-def article(noun: str) -> str:
-    """ "a" or "an", by the sound with which the noun begins."""
-    first = re.match(r"[^\W_]+(?:-\w*)?", noun.lstrip("\"'([{<- "))
-    word = first.group() if first else noun
-    if word[:1].isdigit():
-        return "an" if _VOWEL_NUMBER.match(word) else "a"
-    letters = re.sub(r"[^A-Za-z].*", "", word)
-    if len(letters) > 1 and letters.isupper() and (len(letters) <= 3 or not set(letters) & set("AEIOUY")):
-        return "an" if letters[0] in _LETTERS_SAID_AS_VOWELS else "a"
-    if _SILENT_H.match(word):
-        return "an"
-    plain = unicodedata.normalize("NFD", word[:1]).lower()
-    return "an" if plain[:1] in tuple("aeiou") and not _CONSONANT_SOUND.match(word) else "a"
-
-
-def indefinite(noun: str) -> str:
-    """A noun with its article, or "some" where it is plural."""
-    return f"{'some' if is_plural(noun) else article(noun)} {noun}"
-
-
-def is_plural(noun: str) -> bool:
-    """Whether a noun phrase is plural or cannot be counted, by its head word."""
-    head = head_words(noun)[-1:] or [""]
-    word = head[0].lower()
-    if word in _PLURAL_NOUNS:
-        return True
-    return len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) and word not in _SINGULAR_IN_S
-
-
 def plural(noun: str, known: str | None = None) -> str:
     """The plural of a noun phrase, by its head word; `known` is taken where it is more than the regular one."""
     if known and as_words(known) not in (noun, as_words(regular_plural(noun))):
         return as_words(known)
     head = head_words(noun.split(" (")[0])
-    if not head or is_plural(noun) or head[-1].lower() in _UNCOUNTED:
+    if not head or is_plural(noun) or is_uncounted(noun):
         return noun
     rest = noun.split()[len(head) :]
     return " ".join([*head[:-1], _irregular(head[-1]) or regular_plural(head[-1]), *rest])
@@ -80,11 +41,6 @@ def _irregular(word: str) -> str | None:
         return word
     ends = ((end, many) for end, many in _IRREGULAR.items() if low == end or (end == "man" and low.endswith(end)))
     return next((word[: -len(end)] + many for end, many in ends), None)
-
-
-def head_words(noun: str) -> list[str]:
-    """The words of a noun phrase up to its first preposition: "building under construction" is a building."""
-    return _HEAD_ENDS.split(noun, maxsplit=1)[0].split()
 
 
 @lru_cache(4096)

@@ -15,5 +15,7 @@ FAMILIES: dict[str, str] = {
     "gemma3": f"{_HERE}.gemma3:Gemma3",
     "idefics3": f"{_HERE}.idefics3:Idefics3",
     "smolvlm": f"{_HERE}.idefics3:SmolVLM",
+    "paligemma": f"{_HERE}.paligemma:PaliGemma",
+    "florence2": f"{_HERE}.florence2:Florence2",
 }
 """`model_type` of a config.json to "module:class"."""

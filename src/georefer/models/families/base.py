@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from georefer.errors import CheckpointError
 from georefer.geometry import Frame
-from georefer.models.packed import Prefix
+from georefer.models.packed import NOT_LEARNED, PackedBatch, Prefix, run_decoder
+from georefer.models.speaking import Speech
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,10 @@ class Family:
     """Name of the processor class of transformers, where it is not the one that the configuration stands for."""
     template: ClassVar[str] = ""
     """Chat template (Jinja) for checkpoints that bring none."""
+    is_encoder_decoder: ClassVar[bool] = False
+    """Whether what is read and what is said are two rows; then it has `generated`, and no cache of a prefix."""
+    joins: ClassVar[tuple[str, ...]] = ("merger", "deepstack_merger_list")
+    """Modules inside a vision tower that are the way from it to the text part: Qwen's."""
 
     def __init__(self, model: Any, processor: Any):
         self.model = model
@@ -75,6 +81,10 @@ class Family:
     def device(self) -> torch.device:
         device: torch.device = self.model.device
         return device
+
+    def speech(self, system: str = "") -> Speech:
+        """How the checkpoint is spoken to, after a sentence before the conversation."""
+        return Speech(self.processor, system)
 
     # --- seeing ---------------------------------------------------------------------------------------------
 
@@ -134,6 +144,20 @@ class Family:
         """The model without PEFT's wrapper, adapters staying in place."""
         return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
+    def part_of(self, name: str) -> str:
+        """ "vision", "projector" or "language": the part that a parameter, buffer or module of `bare` belongs to.
+
+        The tower is a model of its own, the text part holds the decoder and all outside the two, such as the head;
+        what remains between them is the projector, with loose parameters such as LLaVA's end of an image row.
+        """
+        holder = f"{self.bare.base_model_prefix}."
+        first, *inner = name.removeprefix(holder).split(".")
+        child = getattr(self.bare.base_model, first, None) if name.startswith(holder) else self.decoder
+        if isinstance(child, torch.nn.Module) and any(module is self.decoder for module in child.modules()):
+            return "language"
+        in_tower = isinstance(child, PreTrainedModel) and not set(inner) & set(self.joins)
+        return "vision" if in_tower else "projector"
+
     @property
     def image_token_id(self) -> int:
         """The placeholder that image features replace."""
@@ -158,6 +182,12 @@ class Family:
         if int(image_BT.sum()) != len(features_ND):
             raise ValueError(f"{len(features_ND)} image features were found for {int(image_BT.sum())} placeholders")
         return {"inputs_embeds": embedded_BTD.masked_scatter(image_BT[:, :, None], features_ND)}
+
+    def learned_hidden(self, batch: PackedBatch, shown: ImageFeatures) -> Tensor:
+        """Last hidden states (M, D) from which the learned tokens of a batch are said; `shown` as in `embed`."""
+        embedded = self.embed(batch.ids_BT, shown)
+        hidden_BTD = run_decoder(self, embedded, batch.positions_ABT, batch.layout, batch.layout)
+        return hidden_BTD[batch.targets_BT != NOT_LEARNED]
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Scores of the vocabulary for last hidden states of any leading shape."""

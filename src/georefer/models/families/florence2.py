@@ -1,0 +1,114 @@
+"""Florence-2: the image stretched to a square, an encoder that reads it with the question, and a decoder that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.modeling_outputs import BaseModelOutput
+
+from georefer.errors import InputError
+from georefer.geometry import Frame
+from georefer.models.families.base import Family, ImageFeatures, clip_frame
+from georefer.models.packed import NOT_LEARNED, PackedBatch, Prefix
+from georefer.models.speaking import Speech
+
+READ_THEN_SAID = (
+    "<image>{{ bos_token }}{% for m in messages %}{% for c in m.content %}{% if c.type == 'text' %}"
+    "{{ '' if m.role != 'assistant' else bos_token }}{{ c.text }}{{ ' ' if m.role == 'system' else eos_token }}"
+    "{% endif %}{% endfor %}{% endfor %}"
+)
+"""What the encoder reads, then what the decoder says, each between its own marks."""
+
+
+class FlorenceSpeech(Speech):
+    """A question may begin with a task such as `<OPEN_VOCABULARY_DETECTION>`, which stands for a sentence."""
+
+    def _asked(self, prompt: str) -> str:
+        try:
+            (worded,) = self.processor._construct_prompts(prompt)
+        except ValueError as error:
+            raise InputError(f"the question {prompt!r} was found where a task stands alone: {error}") from error
+        return super()._asked(worded)
+
+
+class Florence2(Family):
+    """Florence2ForConditionalGeneration of transformers (the checkpoints of `florence-community`).
+
+    An encoder has no prefix that questions could share: an image is encoded once, then read again with every
+    question. The released models answer the sentences that tasks stand for, such as `Locate ship in the image.`
+    """
+
+    dialect = "florence-2"
+    template = READ_THEN_SAID
+    is_encoder_decoder = True
+
+    def speech(self, system: str = "") -> Speech:
+        return FlorenceSpeech(self.processor, system, image_tokens=self.processor.num_image_tokens)
+
+    def views(self, size: tuple[int, int]) -> tuple[Frame, ...]:
+        return (clip_frame(self.seeing, size),)
+
+    def prefix(self, ids: Sequence[int], size: tuple[int, int]) -> Prefix:
+        return replace(super().prefix(ids, size), takes_question=True)
+
+    def learned_hidden(self, batch: PackedBatch, shown: ImageFeatures) -> Tensor:
+        """The groups of a packed batch, taken apart into what is read and what is said."""
+        embedded_BTD = self.embed(batch.ids_BT, shown)["inputs_embeds"]
+        text, layout, start = self._text, batch.layout, self._text.config.decoder_start_token_id
+        groups = [(row, group) for row, of_T in enumerate(layout.group_BT) for group in range(int(of_T.max()) + 1)]
+        read, said, learned = [], [], []
+        for row, group in groups:
+            is_read_T = (layout.group_BT[row] == group) & (layout.segment_BT[row] == 0)
+            is_said_T = (layout.group_BT[row] == group) & (layout.segment_BT[row] == 1)
+            # the decoder begins where what is read ends
+            targets = [batch.targets_BT[row][is_read_T][-1:], batch.targets_BT[row][is_said_T]]
+            read.append(embedded_BTD[row][is_read_T])
+            said.append(torch.cat([batch.ids_BT.new_tensor([start]), batch.ids_BT[row][is_said_T]]))
+            learned.append(torch.cat(targets) != NOT_LEARNED)
+        memory, seen_GR = self._read(read)
+        hidden_GSD = text.decoder(
+            input_ids=pad_sequence(said, batch_first=True, padding_value=text.config.pad_token_id),
+            encoder_hidden_states=memory.last_hidden_state,
+            encoder_attention_mask=seen_GR,
+            use_cache=False,
+        ).last_hidden_state
+        # padding stands behind, where a decoder does not look
+        hidden: Tensor = hidden_GSD[pad_sequence(learned, batch_first=True)]
+        return hidden
+
+    def generated(self, shown: ImageFeatures, asked: Sequence[Prefix], max_new_tokens: int) -> list[list[int]]:
+        """Ids that the model's own `generate` says to each question, greedily, up to where it ends.
+
+        The checkpoint's other settings hold, among them that three tokens never come twice.
+        """
+        ids = [torch.tensor(prefix.ids, device=self.device) for prefix in asked]
+        read = [
+            self.embed(ids_P[None], ImageFeatures([tokens]))["inputs_embeds"][0]
+            for ids_P, tokens in zip(ids, shown.tokens, strict=True)
+        ]
+        memory, seen_RP = self._read(read)
+        made = self.bare.generate(
+            input_ids=pad_sequence(ids, batch_first=True, padding_value=self._text.config.pad_token_id),
+            attention_mask=seen_RP,
+            encoder_outputs=memory,
+            max_new_tokens=max_new_tokens,
+            num_beams=1,
+            do_sample=False,
+        )
+        said: list[list[int]] = made[:, 1:].tolist()
+        return said
+
+    @property
+    def _text(self) -> torch.nn.Module:
+        return self.decoder
+
+    def _read(self, embedded: Sequence[Tensor]) -> tuple[BaseModelOutput, Tensor]:
+        """What the encoder makes of rows (P, D), and which of its tokens are real (R, P)."""
+        rows_RPD = pad_sequence(list(embedded), batch_first=True)
+        real_RP = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in embedded], batch_first=True)
+        seen_RP = real_RP.to(rows_RPD.device)
+        return self._text.encoder(inputs_embeds=rows_RPD, attention_mask=seen_RP), seen_RP

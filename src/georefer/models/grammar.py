@@ -1,0 +1,102 @@
+"""Answers that follow a grammar, token by token, by llguidance: nothing malformed can be said.
+
+A grammar is Lark's, as dialects give it. llguidance reads its terminals greedily, so one may not end within another
+that can go on: a label that is followed by a space has the space in its own terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from georefer.errors import InputError, MissingExtra
+from georefer.models.speaking import Speech
+
+
+class GrammarMaker:
+    """Makes the constraints of one checkpoint's answers; `size` is the number of scores that its model gives."""
+
+    def __init__(self, speech: Speech, end_ids: frozenset[int], size: int):
+        if find_spec("llguidance") is None:
+            raise MissingExtra("constraining answers by a grammar", "grammar")
+        from llguidance import LLTokenizer
+
+        self._end_ids = end_ids
+        self._glue = _glue(speech)
+        size = max(size, len(speech.tokenizer))
+        self._tokenizer = LLTokenizer(_spoken(speech, end_ids), n_vocab=size, eos_token=sorted(end_ids))
+        # a benchmark has few grammars; each is compiled once
+        self._matcher = lru_cache(maxsize=64)(self._compiled)
+
+    def begin(self, grammar: str) -> GrammarState:
+        """The constraint of one answer; InputError where llguidance does not take the grammar."""
+        return GrammarState(self._matcher(grammar).deep_copy(), self._end_ids)
+
+    def _compiled(self, grammar: str) -> Any:
+        from llguidance import LLMatcher
+
+        whole = grammar
+        if self._glue:
+            whole = f"start: {json.dumps(self._glue)}? answer\n" + re.sub(r"\bstart\b", "answer", grammar)
+        matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(whole), log_level=0)
+        if matcher.is_error():
+            raise InputError(f"the grammar cannot be followed ({matcher.get_error()}); mend it")
+        return matcher
+
+
+class GrammarState:
+    """How far one answer has come in its grammar: a `decoding.Constraint`."""
+
+    def __init__(self, matcher: Any, end_ids: frozenset[int]):
+        self._matcher, self._ends = matcher, sorted(end_ids)
+
+    @property
+    def may_end(self) -> bool:
+        return bool(self._matcher.is_accepting())
+
+    @property
+    def must_end(self) -> bool:
+        return bool(self._matcher.is_stopped())
+
+    def takes(self, token: int) -> bool:
+        return bool(self._matcher.try_consume_tokens([token]) == 1)
+
+    def allowed_V(self, size: int) -> Tensor:
+        bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
+        allowed_V = torch.from_numpy(bits[:size].astype(bool))
+        allowed_V[self._ends] = False
+        return allowed_V
+
+    def forced(self) -> list[int]:
+        return list(self._matcher.compute_ff_tokens())
+
+
+def _spoken(speech: Speech, end_ids: frozenset[int]) -> str:
+    """The tokenizer as JSON, in which the special tokens that answers may hold are words like all others.
+
+    llguidance would else spell the marks of a dialect letter by letter.
+    """
+    special = [str(token) for token in speech.tokenizer.added_tokens_decoder.values() if token.special]
+    segment = speech.segment("", "".join(special))
+    said = {token for token, learned in zip(segment.ids, segment.learn, strict=True) if learned} - end_ids
+    backend = json.loads(speech.tokenizer.backend_tokenizer.to_str())
+    for token in backend["added_tokens"]:
+        token["special"] = token["special"] and token["id"] not in said
+    return json.dumps({**backend, "padding": None, "truncation": None})
+
+
+def _glue(speech: Speech) -> str:
+    """What stands between the question and an answer: a space for LLaVA."""
+
+    def text(ids: list[int]) -> str:
+        return str(speech.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    whole = text(list(speech.segment("q", "answer").ids))
+    return whole.removeprefix(text(speech.question_ids("q"))).partition("answer")[0]
