@@ -111,11 +111,27 @@ def build(kind: str, folder: Path, *, true_size: bool = False) -> Path:
                 parameter.normal_(0, embedding if "embed" in name else 0.15)
             elif name.endswith("bias"):
                 parameter.normal_(0, 0.05)
+    if kind == "florence2":  # as in its released generation settings
+        model.generation_config.update(forced_bos_token_id=0, no_repeat_ngram_size=3)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     logging.set_verbosity(level)
     logging.enable_progress_bar()
     return folder
+
+
+PLAIN = {"paligemma": "<image>{}", "florence2": "{}"}
+"""Families without a chat template: what their processors take of a question."""
+
+
+def told(model: Any, prompt: str) -> str:
+    """The text that a loaded model's own processor takes of a question."""
+    if plain := PLAIN.get(model.family.bare.config.model_type):
+        return plain.format(prompt)
+    text: str = model.family.processor.apply_chat_template(
+        model.speech.messages(prompt), add_generation_prompt=True, tokenize=False
+    )
+    return text
 
 
 def llama_tokenizer(**special: str) -> LlamaTokenizer:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.data.checkpoints import KINDS
+from tests.data.checkpoints import KINDS, told
 
 from georefer.errors import CheckpointError, InputError
 from georefer.models import Ask, load_model
@@ -32,13 +32,15 @@ def asks():
 def own_answer(model, ask, count):
     """The family's own `generate`, fed by its own processor, one question at a time."""
     family, speech = model.family, model.speech
-    text = family.processor.apply_chat_template(speech.messages(ask.prompt), add_generation_prompt=True, tokenize=False)
-    inputs = family.processor(text=[text], images=[ask.image_HW3], return_tensors="pt")
+    inputs = family.processor(text=[told(model, ask.prompt)], images=[ask.image_HW3], return_tensors="pt")
+    inputs.pop("labels", None)  # PaliGemma's, also where nothing is to be learned
+    begun = 2 if family.is_encoder_decoder else inputs["input_ids"].shape[1]
     with torch.inference_mode():
         made = family.model.generate(
-            **inputs, do_sample=False, max_new_tokens=count, eos_token_id=sorted(model.end_ids)
-        )
-    return speech.answer(made[0, inputs["input_ids"].shape[1] :].tolist())
+            **inputs, do_sample=False, max_new_tokens=count + family.is_encoder_decoder, forced_eos_token_id=None,
+            eos_token_id=sorted(model.end_ids),
+        )  # fmt: skip
+    return speech.answer(made[0, begun:].tolist())
 
 
 @pytest.mark.parametrize("kind", KINDS)

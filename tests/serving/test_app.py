@@ -163,6 +163,12 @@ def until(condition):
     raise AssertionError("it never came")
 
 
+def waiting_for(model):
+    """Questions in the queue of the worker of this model."""
+    workers = [thread._target.__self__ for thread in threading.enumerate() if thread.name == "georefer-model"]
+    return sum(worker._jobs.qsize() for worker in workers if worker._model is model)
+
+
 def test_requests_that_come_together_share_a_batch_and_their_image():
     model, answers = Slow(), {}
 
@@ -175,10 +181,8 @@ def test_requests_that_come_together_share_a_batch_and_their_image():
         assert model.called.wait(60)
         for thread in threads[1:]:
             thread.start()
-        worker = model  # the others wait while the first is at work
-        until(lambda: sum(thread.is_alive() for thread in threads) == 4)
-        time.sleep(0.3)
-        worker.go_on.set()
+        until(lambda: waiting_for(model) == 3)
+        model.go_on.set()
         for thread in threads:
             thread.join(60)
     assert answers == {prompt: prompt for prompt in ("first", "a", "b", "c")}

@@ -136,6 +136,25 @@ def test_what_is_asked_at_every_level(task, slivers, asked_of):
         assert said == asked_of
 
 
+@pytest.mark.parametrize(
+    ("there", "more", "said"),
+    [
+        (("house",), {}, {"house": "yes"}),
+        ((), {}, {"house": "no"}),
+        ((), {"slivers": frozenset({"house"})}, {}),  # perhaps it is there
+        (("house",), {"absent": 0}, {}),
+        (("house",), {"per_task": {"presence": 0}}, {}),
+        # what it is a kind of is there with it and missing with it
+        (("house",), {"absent": 2, "above": ABOVE}, {"house": "yes", "building": "yes"}),
+        ((), {"absent": 2, "above": ABOVE}, {"house": "no", "building": "no"}),
+    ],
+)
+def test_presence_of_the_only_class_is_asked_where_it_is_and_where_it_is_not(there, more, said):
+    asking = Asking(**{"labels": ("house",), "absent": 1, **more})
+    found = TASKS["presence"].questions(kinds_scene("one", *there), asking, np.random.default_rng(0))
+    assert {q.params["label"]: q.answer_text for q in found} == said and len(found) == len(said)
+
+
 def test_no_option_and_no_class_of_a_list_is_unsure():
     for slivers in ((), ("tank",), ("church",)):
         known = asked(slivers).known(BARE)

@@ -10,7 +10,8 @@ from georefer.tasks.nouns import indefinite, is_plural, is_uncounted, to_be
     [
         ("dock", "a dock"), ("ship", "a ship"), ("airport", "an airport"), ("hour", "an hour"),
         ("unfenced camp", "an unfenced camp"), ("unmanned lock", "an unmanned lock"), ("umbrella", "an umbrella"),
-        ("European beech", "a European beech"), ("orchard", "an orchard"), ("oil dock", "an oil dock"), ("Airport", "an Airport"), ("école", "an école"),
+        ("European beech", "a European beech"), ("orchard", "an orchard"),
+        ("oil dock", "an oil dock"), ("Airport", "an Airport"), ("école", "an école"),
         ("university", "a university"), ("unit", "a unit"), ("unused pit", "an unused pit"),
         ("unimproved road", "an unimproved road"), ("used car lot", "a used car lot"),
         ("utility pole", "a utility pole"), ("urban block", "an urban block"), ("U-shaped house", "a U-shaped house"),

@@ -1,6 +1,6 @@
 """A small run that any number of processes must end alike; also a script, for `accelerate launch`.
 
-python many_processes.py FOLDER STEPS [--die-at STEP]
+python many_processes.py FOLDER STEPS [DIE_AT_STEP]
 """
 
 from __future__ import annotations
@@ -55,28 +55,36 @@ def make() -> dict[str, nn.Module]:
     return {"net": Net()}
 
 
-def step_of(net: Net, part_rows: int = 2, even: bool = False):
-    """Rows are shared out by rank and cut into parts; every row has another number of terms."""
+Row = tuple[Tensor, Tensor, bool]
+"""Inputs (n, 3), classes (n), and whether the side branch learns from it."""
 
-    def sums(rows: list[tuple[Tensor, Tensor]], with_side: bool):
-        hidden = net(torch.cat([x for x, _ in rows]))
-        found = {"answers": F.cross_entropy(net.head(hidden), torch.cat([y for _, y in rows]), reduction="sum")}
-        return found | ({"side": net.side(hidden).square().sum()} if with_side else {})
+
+def rows_of(step: int, rows: int, every: int) -> list[Row]:
+    """Rows of a step, each of another number of terms; some steps the even ones have the side loss too."""
+    random = torch.Generator().manual_seed(step)
+    sizes = torch.randint(1, 9, (rows,), generator=random).tolist()
+    return [
+        (torch.randn(n, 3, generator=random), torch.randint(5, (n,), generator=random), step % every == 0 and i % 2 == 0)
+        for i, n in enumerate(sizes)
+    ]
+
+
+def step_of(net: Net, part_rows: int = 2, every: int = 3):
+    """Rows are shared out by rank and cut into parts: of two processes only the first has side losses."""
+
+    def sums(cut: list[Row]) -> dict[str, Tensor]:
+        answers = [F.cross_entropy(net.head(net(x)), y, reduction="sum") for x, y, _ in cut]
+        side = [net.side(net(x)).square().sum() for x, _, has_side in cut if has_side]
+        return {"answers": torch.stack(answers).sum(), **({"side": torch.stack(side).sum()} if side else {})}
+
+    def part(cut: list[Row]) -> Part:
+        side = float(sum(len(y) for _, y, has_side in cut if has_side))
+        counts = {"answers": float(sum(len(y) for _, y, _ in cut)), **({"side": side} if side else {})}
+        return Part(counts, lambda: sums(cut))
 
     def step(at: Progress) -> Work:
-        random = torch.Generator().manual_seed(at.step)
-        sizes = torch.randint(1, 9, (ROWS + even,), generator=random).tolist()
-        rows = [(torch.randn(n, 3, generator=random), torch.randint(5, (n,), generator=random)) for n in sizes]
-        mine = rows[at.rank :: at.world]
-        cuts = [mine[i : i + part_rows] for i in range(0, len(mine), part_rows)]
-        # the side branch runs every third step only; under copies in the first process's parts only
-        with_side = at.step % 3 == 0 and (even or at.rank == 0)
-        parts = []
-        for cut in cuts:
-            terms = float(sum(len(y) for _, y in cut))
-            counts = {"answers": terms, **({"side": terms} if with_side else {})}
-            parts.append(Part(counts, lambda cut=cut: sums(cut, with_side)))
-        return Work(parts, {"side": 0.5})
+        mine = rows_of(at.step, ROWS, every)[at.rank :: at.world]
+        return Work([part(mine[i : i + part_rows]) for i in range(0, len(mine), part_rows)], {"side": 0.5})
 
     return step
 
@@ -88,10 +96,10 @@ def settings(steps: int) -> LoopSettings:
     )  # fmt: skip
 
 
-def run(folder: Path, steps: int, die_at: int | None = None, even: bool = False) -> Progress:
+def run(folder: Path, steps: int, die_at: int | None = None, part_rows: int = 2, every: int = 3) -> Progress:
     modules = make()
     net = modules["net"]
-    inner = step_of(net, even=even)
+    inner = step_of(net, part_rows, every)
 
     def step(at: Progress) -> Work:
         if at.step == die_at:
@@ -113,7 +121,7 @@ def run(folder: Path, steps: int, die_at: int | None = None, even: bool = False)
 
 def main() -> None:
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
-    die_at = int(sys.argv[4]) if "--die-at" in sys.argv else None
+    die_at = int(sys.argv[3]) if len(sys.argv) > 3 else None
     torch.set_num_threads(1)
     written: list[str] = []
 
@@ -123,10 +131,10 @@ def main() -> None:
         if event in ("os.rename", "os.mkdir") and str(folder) in str(arguments[0]):
             written.append(f"{event} {arguments[0]}")
 
-    folder.mkdir(parents=True, exist_ok=True)
     sys.addaudithook(audit)
-    even = "ACCELERATE_USE_FSDP" in os.environ or "ACCELERATE_USE_DEEPSPEED" in os.environ
-    end = run(folder, steps, die_at, even)
+    # sharded, what no process uses still takes a step without a gradient: let some use everything at each
+    is_sharded = "ACCELERATE_USE_FSDP" in os.environ or "ACCELERATE_USE_DEEPSPEED" in os.environ
+    end = run(folder, steps, die_at, every=1 if is_sharded else 3)
     print(json.dumps({"rank": end.rank, "world": end.world, "written": written}), flush=True)
 
 

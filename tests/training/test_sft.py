@@ -9,6 +9,7 @@ from georefer.building.build import build
 from georefer.errors import CheckpointError, DatasetError
 from georefer.models import load_model
 from georefer.models.tiny import TinySettings
+from georefer.training.batches import BatchSettings
 from georefer.training.loop import LoopSettings
 from georefer.training.sft import SftSettings, sft
 
@@ -26,8 +27,8 @@ def dataset(tmp_path_factory):
 
 def recipe(folder, steps=6, **changes):
     settings = SftSettings(
-        dataset=(folder,), images_per_step=3, questions_per_image=3, alignment_only=0.3, alignment_weight=0.3,
-        model=SMALL,
+        dataset=(folder,), alignment_only=0.3, alignment_weight=0.3, model=SMALL,
+        batch=BatchSettings(images_per_step=3, questions_per_image=3),
         loop=LoopSettings(steps=steps, save_every=4, warmup_steps=2),
     )  # fmt: skip
     return replace(settings, **changes)
@@ -49,7 +50,7 @@ def test_training_leaves_a_model_that_answers(dataset, tmp_path):
     (answer,) = model.generate([Ask(scene.pixels(), "Find every house.")], 8)
     assert isinstance(answer, str)
     record = json.loads((folder / "training.json").read_text())
-    assert record["steps"] == 6 and record["settings"]["images_per_step"] == 3
+    assert record["steps"] == 6 and record["settings"]["batch"]["images_per_step"] == 3
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert "alignment_words" in rows[0] and "answers" not in rows[0]  # image tokens alone come first
 

@@ -96,14 +96,15 @@ class Work:
         side, rules = self.settings.chip_px, self.settings.targets
         gsd_m = None if (own_m := area.imagery.grid.gsd_m) is None else own_m * window.width / side
         found = chip_objects(chips.features, window, (side, side), rules, gsd_m)
-        if not len(found.targets) and rng.random() >= self.settings.keep_empty:
-            counts[f"{chips.split}: chips dropped, nothing to ask about"] += 1
-            return None
+        # first, since who sees that imagery is missing knows why nothing is asked there
         pixels = area.imagery.read(window, (side, side))
         if pixels.valid_HW.mean() < self.settings.min_valid:
             counts[f"{chips.split}: chips dropped, too little imagery"] += 1
             return None
         found = on_imagery(found, pixels.valid_HW, rules)
+        if not len(found.targets) and rng.random() >= self.settings.keep_empty:
+            counts[f"{chips.split}: chips dropped, nothing to ask about"] += 1
+            return None
         for rule, count in found.drops.items():
             counts[f"{chips.split}: objects dropped, {rule}"] += count
         return pixels.image_HW3, found

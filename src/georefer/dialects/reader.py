@@ -190,7 +190,8 @@ class Reader:
         )  # fmt: skip
         self.problems.sort(key=lambda p: (p.start, p.end))
         is_none = self.says_none and not kept
-        return Reading(self.whole, objects, tuple(self.problems), is_none, self._kept_relations(kept))
+        spans = tuple([(f.start, f.end) for f in found])
+        return Reading(self.whole, objects, tuple(self.problems), is_none, self._kept_relations(kept), spans)
 
     def _kept_relations(self, kept: list[int]) -> tuple[Relation, ...]:
         if not self._relations:

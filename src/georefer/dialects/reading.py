@@ -49,7 +49,8 @@ class Reading:
 
     `says_none` is true where the model explicitly answered that there is nothing. An answer that holds no
     object and does not say so is not `readable`; scores count it as wrong. `relations` are those of the few
-    dialects that can say them.
+    dialects that can say them. `spans` are the characters (start, end) of the text that say each object's shape, in
+    many dialects its label as well.
     """
 
     text: str
@@ -57,6 +58,7 @@ class Reading:
     problems: tuple[Problem, ...] = ()
     says_none: bool = False
     relations: tuple[Relation, ...] = ()
+    spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def areas(self) -> Objects:

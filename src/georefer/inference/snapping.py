@@ -48,7 +48,7 @@ class SnapSettings:
     """Standard deviation of the smoothing before gradients are taken."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.reach_px <= 32 and 0 <= self.bend_px and 0 <= self.cost and 0.3 <= self.blur_px <= 8):
+        if not (0 < self.reach_px <= 32 and min(self.bend_px, self.cost) >= 0 and 0.3 <= self.blur_px <= 8):
             raise ValueError(f"{self} is out of range; expected reach 0 to 32, blur 0.3 to 8, nothing negative")
 
 
@@ -198,7 +198,7 @@ def _support(gradient_HW2: np.ndarray, shape: shapely.Geometry, free_E: np.ndarr
 def _at(gradient_HW2: np.ndarray, xy_P2: np.ndarray) -> np.ndarray:
     """Gradients at places in continuous pixels, bilinear; outside the image there are none."""
     height, width = gradient_HW2.shape[:2]
-    inside_P = ((xy_P2 >= 0) & (xy_P2 <= (width, height))).all(axis=1)
+    inside_P = np.asarray(((xy_P2 >= 0) & (xy_P2 <= (width, height))).all(axis=1))
     centre_P2 = np.where(inside_P[:, None], xy_P2, 0.5) - 0.5
     low_P2 = np.floor(centre_P2).astype(int)
     x_P, y_P = (centre_P2 - low_P2).T.astype(np.float32)
@@ -215,9 +215,8 @@ def _normals(edges_E22: np.ndarray) -> np.ndarray:
 
 def _along_border(edges_E22: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Edges that run along the border of the image, or outside it."""
-    near_E22 = (edges_E22 <= 1) | (edges_E22 >= np.array(size) - 1)
-    sides_E4 = np.concatenate([edges_E22 <= 1, edges_E22 >= np.array(size) - 1], axis=2).all(axis=1)
-    return sides_E4.any(axis=1) & near_E22.any(axis=(1, 2))
+    low_E22, high_E22 = np.less_equal(edges_E22, 1), np.greater_equal(edges_E22, np.array(size) - 1)
+    return np.asarray(np.any(np.all(np.concatenate([low_E22, high_E22], axis=2), axis=1), axis=1))
 
 
 def _moved(outline: _Outline, moves_E: np.ndarray, reach_px: float, is_rectangle: bool) -> np.ndarray:

@@ -9,14 +9,14 @@ forces are drafts that are always right, but for a model that would spell the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from georefer.models.families.base import Family
+from georefer.models.families.base import Family, ImageFeatures
 from georefer.models.packed import Prefix
 from georefer.models.shared_rows import Chunk, SharedRows
 
@@ -89,21 +89,55 @@ def greedy_answers(
     """
     if not questions:
         return []
-    rows = SharedRows(family, images, prefixes)
+    features = family.image_features(family.pixels(images))
+    if prefixes[0].takes_question:
+        return _apart(family, features, prefixes, questions, end_ids, max_new_tokens, rows_at_once)
+    rows = SharedRows(family, features, prefixes)
     said: list[Said] = []
     for start in range(0, len(questions), rows_at_once):
         rows.forget()
         turn = questions[start : start + rows_at_once]
         speakers = [_Speaker(q, n, end_ids, max_new_tokens, list(q.ids)) for n, q in enumerate(turn, start=1)]
-        while going := [speaker for speaker in speakers if not speaker.stopped]:
-            _step(rows, going)
-        said += [speaker.result for speaker in speakers]
+        said += _all_said(rows, speakers)
     return said
+
+
+def _apart(
+    family: Family,
+    features: ImageFeatures,
+    prefixes: Sequence[Prefix],
+    questions: Sequence[Question],
+    end_ids: frozenset[int],
+    max_new_tokens: int,
+    rows_at_once: int,
+) -> list[Said]:
+    """The same where the question belongs to the prefix: a row for each."""
+    said: list[Said] = []
+    for start in range(0, len(questions), rows_at_once):
+        turn = [replace(q, image=n) for n, q in enumerate(questions[start : start + rows_at_once])]
+        images = [q.image for q in questions[start : start + rows_at_once]]
+        shown, asked = features.of(images), [prefixes[i].asked(q.ids) for i, q in zip(images, turn, strict=True)]
+        if family.is_encoder_decoder:
+            said += family.said(shown, asked, [q.constraint for q in turn], end_ids, max_new_tokens)
+        else:
+            speakers = [_Speaker(q, 1, end_ids, max_new_tokens, []) for q in turn]
+            said += _all_said(SharedRows(family, shown, asked), speakers)
+    return said
+
+
+def _all_said(rows: SharedRows, speakers: Sequence[_Speaker]) -> list[Said]:
+    while going := [speaker for speaker in speakers if not speaker.stopped]:
+        _step(rows, going)
+    return [speaker.result for speaker in speakers]
 
 
 def _step(rows: SharedRows, speakers: Sequence[_Speaker]) -> None:
     chunks = [speaker.next_chunk() for speaker in speakers]
-    hidden = rows.feed(chunks)
+    hidden = [
+        # a question that belongs to the prefix has been read with it
+        h if speaker.pending else torch.cat([rows.ends[speaker.question.image], h])
+        for h, speaker in zip(rows.feed(chunks), speakers, strict=True)
+    ]
     scored = [len(speaker.drafted) + 1 for speaker in speakers]
     scores_NV = rows.family.logits(torch.cat([h[-n:] for h, n in zip(hidden, scored, strict=True)])).float()
     highest_N, best_N = scores_NV.max(dim=-1)

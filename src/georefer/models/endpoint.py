@@ -44,6 +44,10 @@ class Spent(GeoreferError):
     """The budget is spent."""
 
 
+class Stopped(Exception):
+    """`stop` was called: something else went wrong, and says what."""
+
+
 @dataclass(eq=False)
 class Endpoint:
     """One server; threads may share it.
@@ -95,7 +99,7 @@ class Endpoint:
         """What `read` makes of the JSON answer to a POST of `body`, or to a GET; it raises Garbled for another.
 
         Asked again, ever later or as the server wishes, while there is hope. Refused, InputError (a wrong key or
-        address), Spent, or GeoreferError where all tries failed.
+        address), Spent, Stopped, or GeoreferError where all tries failed.
         """
         reason = ""
         for attempt in range(self.retries + 1):
@@ -145,7 +149,7 @@ class Endpoint:
             self.wait(left_s)
         with self._lock:
             if self._stopped.is_set():
-                raise Spent("the run was stopped; run the same again")
+                raise Stopped
             for what, most in (("requests", self.max_requests), ("tokens", self.max_tokens)):
                 if most is not None and self.counts[what] >= most:
                     raise Spent(f"the budget of {most:,} {what} is spent")

@@ -10,6 +10,7 @@ import json
 import re
 from functools import lru_cache
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,9 @@ class GrammarMaker:
     def __init__(self, speech: Speech, end_ids: frozenset[int], size: int):
         if find_spec("llguidance") is None:
             raise MissingExtra("constraining answers by a grammar", "grammar")
-        from llguidance import LLTokenizer
-
         self._end_ids = end_ids
         self._glue = _glue(speech)
-        size = max(size, len(speech.tokenizer))
-        self._tokenizer = LLTokenizer(_spoken(speech, end_ids), n_vocab=size, eos_token=sorted(end_ids))
+        self._tokenizer = _tokenizer(speech, end_ids, max(size, len(speech.tokenizer)))
         # a benchmark has few grammars; each is compiled once
         self._matcher = lru_cache(maxsize=64)(self._compiled)
 
@@ -78,18 +76,29 @@ class GrammarState:
         return list(self._matcher.compute_ff_tokens())
 
 
-def _spoken(speech: Speech, end_ids: frozenset[int]) -> str:
-    """The tokenizer as JSON, in which the special tokens that answers may hold are words like all others.
+def _tokenizer(speech: Speech, end_ids: frozenset[int], size: int) -> Any:
+    """The checkpoint's tokenizer for llguidance, in which special tokens that answers may hold are plain text.
 
-    llguidance would else spell the marks of a dialect letter by letter.
+    It would else spell the marks of a dialect, as `<|box_start|>`, letter by letter.
     """
-    special = [str(token) for token in speech.tokenizer.added_tokens_decoder.values() if token.special]
-    segment = speech.segment("", "".join(special))
-    said = {token for token, learned in zip(segment.ids, segment.learn, strict=True) if learned} - end_ids
+    from llguidance import LLTokenizer, TokenizerWrapper
+
     backend = json.loads(speech.tokenizer.backend_tokenizer.to_str())
-    for token in backend["added_tokens"]:
-        token["special"] = token["special"] and token["id"] not in said
-    return json.dumps({**backend, "padding": None, "truncation": None})
+    plain = LLTokenizer(json.dumps({**backend, "padding": None, "truncation": None}), n_vocab=size)
+    special = {token for token in range(plain.vocab_size) if plain.is_special_token(token)}
+    names = speech.tokenizer.convert_ids_to_tokens(sorted(special & set(speech.tokenizer.added_tokens_decoder)))
+    segment = speech.segment("", "".join(map(str, names)))
+    said = {token for token, learned in zip(segment.ids, segment.learn, strict=True) if learned} - end_ids
+    if not said & special:
+        return LLTokenizer(json.dumps({**backend, "padding": None, "truncation": None}), n_vocab=size, eos_token=sorted(end_ids))
+    tokens = SimpleNamespace(
+        eos_token_id=min(end_ids),
+        bos_token_id=None,
+        tokens=[plain.decode_bytes([token]) for token in range(plain.vocab_size)],
+        special_token_ids=sorted(special - said),
+        __call__=plain.tokenize_str
+    )
+    return LLTokenizer(TokenizerWrapper(tokens), eos_token=sorted(end_ids))
 
 
 def _glue(speech: Speech) -> str:

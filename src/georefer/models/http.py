@@ -18,7 +18,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from georefer.errors import ConfigError, InputError
 from georefer.geometry import Frame
 from georefer.imagery.encode import encode_image
 from georefer.models.base import Ask
-from georefer.models.endpoint import Endpoint, Garbled, Refused, Spent, address_of
+from georefer.models.endpoint import Endpoint, Garbled, Refused, Spent, Stopped, address_of
 from georefer.runlog import JsonLines
 
 _EXAMPLE = "http://localhost:8000/v1#model-name,dialect=qwen2.5-vl"
@@ -125,18 +125,30 @@ class HttpModel:
     def _ask_all(self, new: dict[str, Ask], pictures: _Pictures, max_new_tokens: int) -> dict[str, str]:
         self.endpoint.begin()
         with ThreadPoolExecutor(min(self.settings.concurrency, len(new))) as pool:
-            futures = {pool.submit(self._ask, key, ask, pictures, max_new_tokens): key for key, ask in new.items()}
+            futures = {key: pool.submit(self._ask_or_stop, key, ask, pictures, max_new_tokens)
+                       for key, ask in new.items()}  # fmt: skip
             try:
-                return {futures[future]: future.result() for future in as_completed(futures)}
-            except BaseException as error:
-                # what is under way ends and is kept; nothing more is begun
+                wait(futures.values())
+            except BaseException:
                 self.endpoint.stop()
-                pool.shutdown(cancel_futures=True)
-                if isinstance(error, Spent):
-                    raise Spent(
-                        f"{error}; answers so far are kept in {self.settings.cache}, run the same again to go on"
-                    ) from error
                 raise
+        failures = [failure for future in futures.values() if (failure := future.exception()) is not None]
+        for failure in failures:
+            if isinstance(failure, Spent):
+                raise Spent(
+                    f"{failure}; answers so far are kept in {self.settings.cache}, run the same again to go on"
+                ) from failure
+            if not isinstance(failure, Stopped):
+                raise failure
+        return {key: future.result() for key, future in futures.items()}
+
+    def _ask_or_stop(self, key: str, ask: Ask, pictures: _Pictures, max_new_tokens: int) -> str:
+        try:
+            return self._ask(key, ask, pictures, max_new_tokens)
+        except Exception:
+            # what is under way ends and is kept; nothing more is begun
+            self.endpoint.stop()
+            raise
 
     def _ask(self, key: str, ask: Ask, pictures: _Pictures, max_new_tokens: int) -> str:
         content = [

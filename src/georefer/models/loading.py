@@ -68,15 +68,15 @@ def _load_adapted(
 ) -> TransformersModel:
     """The base that an adapter names, with the adapter on it; refused where the base's weights are others."""
     record, settings = adapter.read_record(folder), _settings(folder)
+    base = adapter.base_of(folder, record)
     try:
-        base = adapter.base_of(folder, record)
+        if adapter.is_adapter(_folder(base)):
+            raise CheckpointError(f"{base} is itself an adapter; merge it and name the merged model")
         sentence = settings.get("system") if system is None else system
         model = load(base, dialect or settings.get("dialect"), sentence, precision=precision)
     except CheckpointError as error:
         raise CheckpointError(f"the base model of the adapter {folder} cannot be had: {error}") from error
     family = model.family
-    if adapter.is_adapted(family):
-        raise CheckpointError(f"the base {base} of {folder} is itself an adapter; merge it and name the merged model")
     if record.digest and record.digest != adapter.digest(Path(family.bare.config._name_or_path)):
         raise CheckpointError(
             f"the base model {base} was found to have other weights than those that {folder} was trained on; give it "

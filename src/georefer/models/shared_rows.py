@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from georefer.models.families.base import Family
+from georefer.models.families.base import Family, ImageFeatures
 from georefer.models.packed import Layout, Prefix, run_decoder
 
 _SPARE = 256
@@ -34,9 +33,9 @@ class Chunk:
 
 
 class SharedRows:
-    """The images' prefixes in a cache, ready for questions."""
+    """Prefixes in a cache, ready for questions, each with the features of its image; `ends` are what they end with."""
 
-    def __init__(self, family: Family, images: Sequence[np.ndarray], prefixes: Sequence[Prefix]):
+    def __init__(self, family: Family, features: ImageFeatures, prefixes: Sequence[Prefix]):
         self.family = family
         self.prefixes = prefixes
         # every layer keeps everything: what a sliding layer may see is for the mask to say
@@ -54,9 +53,10 @@ class SharedRows:
             column([prefix.block_P.tolist() for prefix in prefixes], -1),
         )
         positions = [torch.nn.functional.pad(p.positions_AP, (0, longest - len(p))) for p in prefixes]
-        features = family.image_features(family.pixels(images))
         embedded = family.embed(column([prefix.ids for prefix in prefixes], 0), features)
-        self._run(embedded, torch.stack(positions, dim=1), self.layout)
+        hidden_BTD = self._run(embedded, torch.stack(positions, dim=1), self.layout)
+        self.ends = [row[len(p) - 1 : len(p)] for row, p in zip(hidden_BTD, prefixes, strict=True)]
+        """Last hidden state (1, D) of each prefix."""
         self._columns = longest
 
     def feed(self, chunks: Sequence[Chunk]) -> list[Tensor]:
@@ -67,6 +67,8 @@ class SharedRows:
             rows[chunk.row].append(chunk)
         made = [self._columns_of(row) for row in rows]
         longest = max(len(row) for row in made)
+        if not longest:
+            return [self.ends[chunk.row][:0] for chunk in chunks]
         padded = [row + [(0, -1, 0, 0, 0)] * (longest - len(row)) for row in made]
         ids_BT, group_BT, segment_BT, place_BT, position_BT = torch.tensor(padded).to(self.family.device).unbind(-1)
         layout = Layout(group_BT, segment_BT, place_BT, torch.full_like(ids_BT, -1))

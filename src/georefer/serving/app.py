@@ -43,6 +43,9 @@ except ImportError as error:
 _ENDED = 499
 """Status for a client that is gone; nobody reads it."""
 
+_MOST_SIDE = 1_000_000
+"""Of an image whose frame is asked for; a frame is only reckoned."""
+
 
 @dataclass(frozen=True)
 class ServeSettings:
@@ -224,8 +227,8 @@ class _App:
             size = int(request.query_params["width"]), int(request.query_params["height"])
         except (KeyError, ValueError):
             raise Wrong("width and height in pixels are expected, as in /v1/frame?width=640&height=480") from None
-        if min(size) < 1 or size[0] * size[1] > self._settings.most_pixels:
-            raise Wrong(f"{size[0]} x {size[1]} is no size of an image that is taken here")
+        if not all(1 <= side <= _MOST_SIDE for side in size):
+            raise Wrong(f"width and height are expected to be from 1 to {_MOST_SIDE:,} pixels")
         try:
             return JSONResponse(self._model.frame_for(size).describe())
         except (GeoreferError, ValueError) as error:

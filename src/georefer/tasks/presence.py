@@ -1,4 +1,7 @@
-"""Presence VQA: is there an object of a class? Yes or no, asked equally often with either answer."""
+"""Presence VQA: is there an object of a class? Yes or no, asked of each scene equally often with either answer.
+
+In a dataset of one class a scene has only one answer; how often which is asked follows from the scenes that there are.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,10 @@ class Presence:
         absent = asking.absent_labels(scene, rng)
         present = sorted(asking.known(scene).present)
         # as many with yes as with no: a model that always says the same is right half the time
-        count = min(len(absent), len(present), asking.per_task.get(self.name, len(absent)))
-        chosen = [present[i] for i in rng.choice(len(present), count, replace=False)] if count else []
-        answers = [(label, "yes") for label in chosen] + [(label, "no") for label in absent[:count]]
+        most = min(len(absent), len(present)) if len(asking.labels) > 1 else asking.absent
+        count = min(most, asking.per_task.get(self.name, most))
+        chosen = rng.choice(len(present), min(count, len(present)), replace=False) if count and present else ()
+        answers = [(present[i], "yes") for i in chosen] + [(label, "no") for label in absent[:count]]
         return [
             Question(f"{scene.id}/{self.name}/{label}", scene.id, self.name, {"label": label}, answer_text=answer)
             for label, answer in answers

@@ -4,9 +4,9 @@ An answer that is longer than a segment may be is, in this order,
 
 - simplified, where outlines are said corner by corner: every shape with an IoU of at least `least_iou` to what is
   true (a grid of cells is as long as its rows, whatever the outline, so that masks get no shorter);
-- split, where all of several objects are asked for: halves of the image, then quarters, then sixteenths, each a question of its own
-  ("Only those whose middle lies in the left half of the image."), which is true because the middle of a bounding box
-  lies in exactly one of them;
+- split, where all of several objects are asked for: halves of the image, then quarters, then sixteenths, each a
+  question of its own ("Only those whose middle lies in the left half of the image."), which is true because the middle
+  of a bounding box lies in exactly one of them;
 - dropped, and counted with the reason.
 
 Which tasks are split is `SPLIT`. The others are not, since no part of their answer truly answers a smaller question:

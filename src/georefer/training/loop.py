@@ -58,7 +58,8 @@ def train(
     CheckpointError where a loss or gradient is not finite; DatasetError where a step has nothing to learn.
     """
     processes = start(modules, settings)
-    folder.mkdir(parents=True, exist_ok=True)
+    if processes.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
     state = State(folder / "state", processes, dict(identity))
     processes.same_start()
     standing = state.load()

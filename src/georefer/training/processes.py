@@ -20,6 +20,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from georefer.errors import CheckpointError, ConfigError
 from georefer.training.optimisers import make_optimiser
@@ -46,7 +48,17 @@ class Together(nn.ModuleDict):
 
     def forward(self, compute: Callable[[], Value]) -> Value:
         with self._computing():
-            return compute()
+            found = compute()
+            if isinstance(self, FSDPModule) and torch.is_grad_enabled() and isinstance(found, dict) and found:
+                # processes exchange the gradients of what is used, and must agree on what that is
+                name = min(found)
+                found = {**found, name: found[name] + self._zero()}  # type: ignore[assignment]
+        return found
+
+    def _zero(self) -> Tensor:
+        """0, from every trained parameter that belongs to no layer: layers run in every part, the others may not."""
+        here = [p for p in trained(self).values() if not isinstance(p, DTensor)]
+        return torch.stack([p.float().sum() * 0 for p in here]).sum() if here else torch.zeros(())
 
 
 def trained(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -60,7 +60,7 @@ class Family:
     template: ClassVar[str] = ""
     """Chat template (Jinja) for checkpoints that bring none."""
     is_encoder_decoder: ClassVar[bool] = False
-    """Whether what is read and what is said are two rows; then it has `generated`, and no cache of a prefix."""
+    """Whether what is read and what is said are two rows; then it answers by `said`, without a cache of a prefix."""
     joins: ClassVar[tuple[str, ...]] = ("merger", "deepstack_merger_list")
     """Modules inside a vision tower that are the way from it to the text part: Qwen's."""
 

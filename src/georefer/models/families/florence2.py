@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from georefer.errors import InputError
 from georefer.geometry import Frame
+from georefer.models.decoding import Constraint, Said
 from georefer.models.families.base import Family, ImageFeatures, clip_frame
 from georefer.models.packed import NOT_LEARNED, PackedBatch, Prefix
 from georefer.models.speaking import Speech
@@ -80,27 +83,52 @@ class Florence2(Family):
         hidden: Tensor = hidden_GSD[pad_sequence(learned, batch_first=True)]
         return hidden
 
-    def generated(self, shown: ImageFeatures, asked: Sequence[Prefix], max_new_tokens: int) -> list[list[int]]:
-        """Ids that the model's own `generate` says to each question, greedily, up to where it ends.
+    def said(
+        self,
+        shown: ImageFeatures,
+        asked: Sequence[Prefix],
+        constraints: Sequence[Constraint | None],
+        end_ids: frozenset[int],
+        max_new_tokens: int,
+    ) -> list[Said]:
+        """What the model's own `generate` says to each question, greedily.
 
-        The checkpoint's other settings hold, among them that three tokens never come twice.
+        The checkpoint's other settings hold: released ones say no three tokens twice, but where a grammar is given.
         """
+        if max_new_tokens <= 0:
+            return [Said((), (), "length")] * len(asked)
         ids = [torch.tensor(prefix.ids, device=self.device) for prefix in asked]
         read = [
             self.embed(ids_P[None], ImageFeatures([tokens]))["inputs_embeds"][0]
             for ids_P, tokens in zip(ids, shown.tokens, strict=True)
         ]
         memory, seen_RP = self._read(read)
+        begins = [self._text.config.decoder_start_token_id, self.processor.tokenizer.bos_token_id]
+        held = _Held(constraints, end_ids, len(begins))
         made = self.bare.generate(
             input_ids=pad_sequence(ids, batch_first=True, padding_value=self._text.config.pad_token_id),
             attention_mask=seen_RP,
             encoder_outputs=memory,
+            decoder_input_ids=seen_RP.new_tensor([begins] * len(asked)),
+            logits_processor=LogitsProcessorList([held]),
             max_new_tokens=max_new_tokens,
             num_beams=1,
             do_sample=False,
+            eos_token_id=sorted(end_ids),
+            forced_eos_token_id=None,
+            return_dict_in_generate=True,
+            output_logits=True,
+            **({"no_repeat_ngram_size": 0} if any(constraints) else {}),
         )
-        said: list[list[int]] = made[:, 1:].tolist()
-        return said
+        ids_RT = made.sequences[:, len(begins) :]
+        logprobs_RT = torch.stack(
+            [scores.float().log_softmax(-1).gather(1, said[:, None])[:, 0] for scores, said in zip(made.logits, ids_RT.T, strict=True)],
+            dim=1,
+        )
+        return [
+            _ended(ids, logprobs, end_ids, stuck)
+            for ids, logprobs, stuck in zip(ids_RT.tolist(), logprobs_RT.tolist(), held.stuck, strict=True)
+        ]
 
     @property
     def _text(self) -> torch.nn.Module:
@@ -112,3 +140,40 @@ class Florence2(Family):
         real_RP = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in embedded], batch_first=True)
         seen_RP = real_RP.to(rows_RPD.device)
         return self._text.encoder(inputs_embeds=rows_RPD, attention_mask=seen_RP), seen_RP
+
+
+class _Held(LogitsProcessor):  # type: ignore[misc]
+    """Constraints on the rows of a `generate` that began with so many tokens; `stuck` are rows that could not go on."""
+
+    def __init__(self, constraints: Sequence[Constraint | None], end_ids: frozenset[int], begun: int):
+        self.constraints = constraints
+        self.end_ids = sorted(end_ids)
+        self.begun = begun
+        self.stuck = [False] * len(constraints)
+        self._ended = [False] * len(constraints)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        for row, constraint in enumerate(self.constraints):
+            if constraint is not None and not self._ended[row]:
+                scores[row] = self._held(row, constraint, input_ids[row], scores[row])
+        return scores
+
+    def _held(self, row: int, constraint: Constraint, said_T: Tensor, scores_V: Tensor) -> Tensor:
+        if len(said_T) > self.begun:
+            constraint.takes(int(said_T[-1]))
+        allowed_V = torch.zeros(len(scores_V), dtype=torch.bool)
+        if not constraint.must_end:
+            allowed_V = constraint.allowed_V(len(scores_V))
+        self.stuck[row] = not (allowed_V.any() or constraint.may_end or constraint.must_end)
+        if not allowed_V.any() or constraint.may_end:
+            allowed_V[self.end_ids] = True
+        held_V = scores_V.masked_fill(~allowed_V.to(scores_V.device), -torch.inf)
+        self._ended[row] = int(held_V.argmax()) in self.end_ids
+        return held_V
+
+
+def _ended(ids: Sequence[int], logprobs: Sequence[float], end_ids: frozenset[int], stuck: bool) -> Said:
+    """Generated ids up to the first that ends the answer."""
+    kept = next((n for n, token in enumerate(ids) if token in end_ids), None)
+    stopped: Literal["end", "length"] = "length" if kept is None or stuck else "end"
+    return Said(tuple(ids[:kept]), tuple(logprobs[:kept]), stopped)
