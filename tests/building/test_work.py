@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import geopandas
+import numpy as np
 import pytest
 import rasterio
 import shapely
@@ -15,7 +16,7 @@ from georefer.building.recipe import AskSettings
 
 @pytest.fixture(scope="module")
 def area(tmp_path_factory):
-    """Imagery in the left half alone; houses there, but for a clearing, and one more where nothing is shown."""
+    """Imagery in the left half alone; houses there, but for a clearing, and some where nothing is shown."""
     folder = tmp_path_factory.mktemp("area")
     grid = make_area(folder)
     with rasterio.open(folder / "image.tif") as file:
@@ -26,8 +27,8 @@ def area(tmp_path_factory):
     houses = geopandas.read_file(folder / "layers.gpkg", layer="houses")
     pixels_N = grid.geometry_to_pixel(houses.geometry.to_numpy())
     kept_N = [g.bounds[2] < 256 and not g.intersects(shapely.box(0, 200, 256, 360)) for g in pixels_N]
-    hidden = grid.geometry_to_world(shapely.box(400, 400, 420, 420))
-    shapes = [*houses.geometry[kept_N], hidden]
+    hidden = [shapely.box(x, y, x + 20, y + 20) for x in (300, 430) for y in (20, 150, 300, 430)]
+    shapes = [*houses.geometry[kept_N], *grid.geometry_to_world(np.array(hidden, dtype=object))]
     geopandas.GeoDataFrame(geometry=shapes, crs=houses.crs).to_file(folder / "houses.gpkg")
     return folder
 
@@ -64,7 +65,11 @@ def test_a_single_class_is_asked_of_where_it_is_and_where_it_is_not(area, tmp_pa
 
 
 def test_what_lies_on_no_imagery_is_not_asked_about(area, tmp_path):
-    built = build(replace(recipe(area), min_valid=0.0, keep_empty=1.0), tmp_path / "out")
-    inside = [s for s in built.scenes("train") if s.provenance["window_px"][0] >= 256]
-    assert inside and all(len(s.objects) == 0 for s in inside)
-    assert built.manifest["counts"]["train: objects dropped, less imagery than min_imagery"] > 0
+    for share in (0.0, 1.0):
+        built = build(replace(recipe(area), min_valid=0.0, keep_empty=share), tmp_path / f"{share}")
+        scenes = [scene for split in ("train", "test") for scene in built.scenes(split)]
+        inside = [s for s in scenes if s.provenance["window_px"][0] >= 256]
+        # what is left without an object by it is as empty as any other chip
+        assert bool(inside) == (share == 1.0) and not any(len(s.objects) for s in inside)
+        rule = "objects dropped, less imagery than min_imagery"
+        assert any(name.endswith(rule) for name in built.manifest["counts"]) == (share == 1.0)

@@ -100,7 +100,7 @@ def build(kind: str, folder: Path, *, true_size: bool = False) -> Path:
     level = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    config, processor = KINDS[kind](true_size)
+    config, processor = _paligemma1(true_size) if kind == "paligemma1" else KINDS[kind](true_size)
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from georefer.errors import InputError
 from georefer.models.families import FAMILIES
+from georefer.models.loading import load
 
 SIZES = [
     (336, 336), (672, 672), (512, 512), (1024, 1024), (800, 600), (600, 800), (640, 480), (1000, 1000),
@@ -126,6 +127,41 @@ def test_settings_of_the_processor_count(loaded, kind, insisted, most):
     )
     assert all(check_frames(family, size) for size in SIZES[:24])
     assert max(len(family.views(size)) for size in SIZES[:24]) == most
+
+
+def test_llava_sees_another_side(checkpoint, tmp_path):
+    """SkySenseGPT's 504 pixels: as transformers interpolates on demand, kept by the checkpoint."""
+    folder = checkpoint("llava", true_size=True)
+    model, plain = load(folder), load(folder)
+    family = model.family
+    family.interpolate_positions(504)
+    model = replace(model, speech=family.speech())
+    assert all(check_frames(family, size) for size in SIZES[:24])
+    assert model.prefix((800, 600)).ids.count(family.image_token_id) == 1296
+    pixels = family.pixels([ramps((800, 600), (40, 40))])["pixel_values"]
+    assert pixels.shape[-2:] == (504, 504)
+    model.save(tmp_path)
+    again = load(tmp_path)
+    with torch.inference_mode():
+        tower = plain.family.bare.model.vision_tower
+        expected = tower(pixels, interpolate_pos_encoding=True).last_hidden_state
+        for one in (family, again.family):
+            assert torch.equal(one.bare.model.vision_tower(pixels).last_hidden_state, expected)
+        assert [len(f) for f in again.family.image_features({"pixel_values": pixels}).tokens] == [1296]
+    assert again.frame_for((800, 600)) == model.frame_for((800, 600))
+    assert again.prefix((9, 9)).ids == model.prefix((9, 9)).ids
+    embedding = family.bare.model.vision_tower.embeddings.position_embedding.weight
+    assert embedding.requires_grad and len(embedding) == 1297
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "message"),
+    [("llava", 500, "multiple of 14"), ("llava", 0, "multiple of 14"), ("llava_next", 504, "a llava_next with"),
+     ("qwen2_vl", 504, "a LLaVA-1.5 is expected")],
+)  # fmt: skip
+def test_sides_that_cannot_be_seen(loaded, kind, side, message):
+    with pytest.raises(InputError, match=message):
+        loaded(kind).family.interpolate_positions(side)
 
 
 def test_qwen_refuses_strips(loaded):

@@ -423,6 +423,14 @@ def test_a_killed_run_goes_on(tmp_path):
         assert [prompt_of(body) for _, _, body in seen[6:]] == ["number 5", "number 6", "number 7"]
 
 
+def test_what_the_address_says_comes_first(tmp_path):
+    settings = {"dialect": "georefer", "cache": tmp_path / "a.jsonl", "retries": 1}
+    model = load_model(f"http://localhost:9/v1#m,retries=2,max_requests=5,cache={tmp_path}/b.jsonl", **settings)
+    assert model.settings.retries == model.endpoint.retries == 2
+    assert (model.settings.cache, model.endpoint.max_requests) == (tmp_path / "b.jsonl", 5)
+    assert load_model("http://localhost:9/v1#m,max_requests=5", **settings).settings.cache == tmp_path / "a.jsonl"
+
+
 # --- addresses and settings -----------------------------------------------------------------------------------
 
 
@@ -483,3 +491,23 @@ def test_a_frame_that_is_none_is_not_believed(frame):
         model = load_model(f"{url}#,retries=0")
         with pytest.raises(GeoreferError, match="frame"):
             model.frame_for((8, 8))
+
+
+LIGHT = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None  # as where they are not installed
+from georefer.models import load_model
+print(load_model("http://localhost:9/v1#m,dialect=georefer").name)
+sys.modules["httpx"] = None
+from georefer.errors import MissingExtra
+try:
+    load_model("http://localhost:9/v1#m,dialect=georefer")
+except MissingExtra as error:
+    print(error)
+"""
+
+
+def test_a_served_model_needs_no_torch_and_httpx_only():
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "m"
+    assert "come with the extra 'http'" in done.stdout.splitlines()[1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.data.checkpoints import KINDS, PLAIN, told
 
-from georefer.errors import CheckpointError
+from georefer.errors import CheckpointError, InputError
 from georefer.models.speaking import Speech
 
 TURNS = [
@@ -79,11 +79,74 @@ def test_tokens_that_dialects_speak_stay(loaded):
     assert speech.answer(learned) == answer
 
 
+@pytest.mark.parametrize(
+    ("prompt", "asked"),
+    [
+        ("<OPEN_VOCABULARY_DETECTION>ship", "Locate ship in the image."),
+        ("<CAPTION_TO_PHRASE_GROUNDING>a ship", "Locate the phrases in the caption: a ship"),
+        ("<REFERRING_EXPRESSION_SEGMENTATION>the ship", "Locate the ship in the image with mask"),
+        ("<OD>", "Locate the objects with category name in the image."),
+        ("where is the ship?", "where is the ship?"),
+    ],
+)
+def test_florence_s_tasks_stand_for_sentences(loaded, prompt, asked):
+    model = loaded("florence2")
+    processor, image_HW3 = model.family.processor, np.zeros((9, 9, 3), np.uint8)
+    whole = processor(text=[prompt], images=[image_HW3])["input_ids"][0]
+    assert [*model.speech.prefix_ids((9, 9)), *model.speech.question_ids(prompt)] == list(whole)
+    assert model.speech.tokenizer.decode(model.speech.question_ids(prompt)) == f"{asked}</s>"
+
+
+def test_a_task_of_florence_that_takes_nothing(loaded):
+    with pytest.raises(InputError, match="should be the only content"):
+        loaded("florence2").speech.question_ids("<OD>ship")
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_system_sentence_stands_before_a_bare_question(loaded, kind):
+    speech = loaded(kind).family.speech("Be brief.")
+    assert speech.tokenizer.decode(speech.question_ids("where?")).startswith("Be brief. where?")
+
+
 def test_a_system_sentence_stands_first(loaded):
     model = loaded("llava")
     plain, told = model.speech, Speech(model.family.processor, system="You are a helpful assistant.")
     assert "You are a helpful assistant." in told.tokenizer.decode(told.prefix_ids((9, 9)))
     assert told.question_ids("where?") == plain.question_ids("where?")
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        # LLaVA-1.6 Mistral, whose template misspells the end token
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}[INST] <image>\n{{ m.content[-1].text }} [/INST]"
+            "{% else %} {{ m.content[0].text }}<\\s> {% endif %}{% endfor %}",
+            "\nwhere? [/INST] here</s>",
+        ),
+        # LLaVA-1.5 since 2025, which marks what is generated
+        (
+            "{% for m in messages %}{% if m.role == 'user' %}USER: <image>\n{{ m.content[-1].text + ' ' }}{% else %}"
+            "ASSISTANT: {% generation %}{{ m.content[0].text + ' ' }}{% endgeneration %}{% endif %}{% endfor %}"
+            "{{ 'ASSISTANT:' if add_generation_prompt }}",
+            "\nwhere? ASSISTANT: here</s>",
+        ),
+        # LLaVA-1.6 34B, with marks that are no tokens here
+        (
+            "{% for m in messages %}<|im_start|>{{ m.role + '\n' }}{{ '<image>' if m.role == 'user' }}"
+            "{{ '\n' + m.content[-1].text + '<|im_end|>' }}{% endfor %}"
+            "{{ '<|im_start|>assistant\n' if add_generation_prompt }}",
+            "\nwhere?<|im_end|><|im_start|>assistant\n\nhere</s>",
+        ),
+    ],
+)
+def test_templates_of_released_llavas(loaded, template, said):
+    processor = copy(loaded("llava_next").family.processor)
+    processor.chat_template = template
+    speech = Speech(processor)
+    segment = speech.segment("where?", "here")
+    assert speech.tokenizer.decode(segment.ids) == said
+    assert speech.answer([i for i, learn in zip(segment.ids, segment.learn, strict=True) if learn]) == "here"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,31 @@ def test_older_settings_of_pictures(checkpoint, asks, tmp_path, kind, changed, f
     height, width = model.family.pictures(np.zeros((600, 900, 3), np.uint8))[0].shape[:2]
     assert (width, height) == frame
     assert len(model.generate(asks[:2], 2)) == 2
+
+
+@pytest.mark.parametrize("kind", ["llava", "llava_next"])
+def test_a_processor_that_leaves_its_geometry_to_the_model(checkpoint, loaded, asks, tmp_path, kind):
+    folder = shutil.copytree(checkpoint(kind), tmp_path / "model")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings["image_processor"]))
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": settings["processor_class"]}))
+    assert load_model(folder).generate(asks[:3], 6) == loaded(kind).generate(asks[:3], 6)
+
+
+def test_gemma_s_released_settings_are_mostly_null(checkpoint, loaded, asks, tmp_path):
+    folder = shutil.copytree(checkpoint("gemma3"), tmp_path / "model")
+    names = ["do_convert_rgb", "do_pan_and_scan", "pan_and_scan_max_num_crops", "pan_and_scan_min_crop_size"]
+    damage(folder, "processor_config.json", lambda c: c["image_processor"].update(dict.fromkeys(names)))
+    assert load_model(folder).generate(asks[:3], 6) == loaded("gemma3").generate(asks[:3], 6)
+
+
+def test_florence_s_first_checkpoints_are_refused_in_a_sentence(checkpoint, tmp_path):
+    """They need code of their own."""
+    folder = shutil.copytree(checkpoint("florence2"), tmp_path / "model")
+    damage(folder, "config.json", lambda c: c["text_config"].update(model_type="florence2_language"))
+    with pytest.raises(CheckpointError, match="florence2_language") as error:
+        load_model(folder)
+    assert len(str(error.value)) < 700
 
 
 def test_dialect_and_system_are_kept_beside_the_checkpoint(checkpoint, tmp_path):
@@ -231,3 +257,16 @@ def test_loading_is_silent(checkpoint):
     code = f"from georefer import load_model; load_model({str(checkpoint('qwen2_5_vl'))!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("kind", ["paligemma", "florence2"])
+def test_a_grammar_holds_where_no_prefix_is_shared(loaded, asks, kind):
+    model = loaded(kind)
+    grammar = 'start: ("none" | LOC LOC) " ship"?\nLOC: "<loc" "_"? /[0-9]{2,4}/ ">"\n'
+    free, held = model.answers(asks, 20), model.answers(asks, 20, grammar=grammar)
+    kept = [answer.text for answer in held if answer.stopped == "end"]
+    assert len(kept) > len(asks) // 2
+    assert all(re.fullmatch(r"(none|(<loc_?[0-9]{2,4}>){2})( ship)?", text) for text in kept)
+    for answer in [*free, *held]:
+        assert len(answer.logprobs) == len(answer.ids) and max(answer.logprobs) <= 0
+    assert model.answers(asks[:2], 0)[0].text == ""

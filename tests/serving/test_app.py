@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -43,7 +45,11 @@ def url():
 def post(url, body, **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **headers}
-    return httpx.post(f"{url}/chat/completions", content=content, headers=headers)
+    return httpx.post(f"{url}/chat/completions", content=content, headers=headers, timeout=60)
+
+
+def get(url, headers=None):
+    return httpx.get(url, headers=headers, timeout=60)
 
 
 def said(answer):
@@ -69,12 +75,12 @@ def test_the_openai_client_is_answered(url):
 
 
 def test_dialect_and_frames_are_told(url):
-    assert httpx.get(f"{url}/models").json()["data"][0]["georefer"] == {"dialect": "georefer"}
-    frame = httpx.get(f"{url}/frame?width=40&height=30").json()
+    assert get(f"{url}/models").json()["data"][0]["georefer"] == {"dialect": "georefer"}
+    frame = get(f"{url}/frame?width=40&height=30").json()
     assert Frame(**frame) == MODEL.frame_for((40, 30))
-    assert httpx.get(f"{url.removesuffix('/v1')}/health").json() == {"status": "ok"}
+    assert get(f"{url.removesuffix('/v1')}/health").json() == {"status": "ok"}
     for query in ("", "?width=a&height=1", "?width=0&height=1", "?width=9999999&height=9999999"):
-        assert httpx.get(f"{url}/frame{query}").status_code == 400
+        assert get(f"{url}/frame{query}").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -105,12 +111,12 @@ def test_an_answer_that_utf8_cannot_hold_arrives_as_its_escape(url):
 
 
 def test_other_sites_and_other_types_are_turned_away(url):
-    assert httpx.get(f"{url}/models", headers={"Host": "evil.example"}).status_code == 400
+    assert get(f"{url}/models", headers={"Host": "evil.example"}).status_code == 400
     # what a web page may send to another site without asking it first
     assert post(url, ask(), **{"Content-Type": "text/plain"}).status_code == 415
     assert "access-control-allow-origin" not in post(url, ask(), Origin="https://evil.example").headers
     for path in ("", "/completions", "/../docs", "/chat/completions"):
-        assert httpx.get(f"{url}{path}").status_code in (404, 405)
+        assert get(f"{url}{path}").status_code in (404, 405)
 
 
 def test_a_large_request_is_not_read_to_its_end():
@@ -127,7 +133,7 @@ def test_a_key_is_asked_for_where_one_is_set(monkeypatch):
     monkeypatch.setenv("SOME_KEY", "sesame")
     with running(MODEL, replace(FREE, key_variable="SOME_KEY")) as url:
         for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "sesame"}):
-            for answer in (post(url, ask(), **headers), httpx.get(f"{url}/models", headers=headers)):
+            for answer in (post(url, ask(), **headers), get(f"{url}/models", headers=headers)):
                 assert answer.status_code == 401 and "sesame" not in answer.text
         assert post(url, ask(), Authorization="Bearer sesame").status_code == 200
     monkeypatch.delenv("SOME_KEY")
@@ -202,9 +208,9 @@ def test_too_many_are_told_to_come_again_and_those_who_leave_are_not_worked_for(
         with socket.create_connection((parts.hostname, parts.port)) as leaver:
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
             leaver.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            until(lambda: post(url, ask()).status_code == 429)
+            until(lambda: waiting_for(model) == 1)
             answer = post(url, ask())
-            assert answer.headers["retry-after"] == "1" and "come again" in answer.text
+            assert answer.status_code == 429 and answer.headers["retry-after"] == "1" and "come again" in answer.text
         until(lambda: post(url, {**ask(), "model": "none"}).status_code == 404)  # there is room again
         model.go_on.set()
         first.join(60)
@@ -230,3 +236,9 @@ def test_hosts_that_only_this_machine_reaches(host, is_near):
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="must be above 0"):
         ServeSettings(batch=0)
+
+
+def test_serving_without_its_packages_names_the_extra():
+    code = "import sys; sys.modules['uvicorn'] = None; import georefer.serving"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtra" in done.stderr and "come with the extra 'serve'" in done.stderr

@@ -101,7 +101,8 @@ NUMBER = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|[0-9]+"
 WRONG = re.compile(
     r"\bare (?:at least )?one (?!.* and )|\bthere are [^.]*? \(1\) in|"  # one thing are
     rf"\b(?:is|There is) (?:at least )?(?:{NUMBER}|both|all)\b|"  # several things is
-    r"\bone (?:\w+ )?(?:people|watercourses|tanks|forests)\b|\b(?:one|two|three) (?:water|grass)\b|"  # no number
+    r"\bone (?:\w+ )?(?:people|watercourses|tanks|forests)\b|"  # several as one
+    r"\bwaters\b|\bgrasses\b|\b(?:one|two) (?:water|tall grass)\b|"  # what has no number
     rf"\b(?:{NUMBER}) (?:at least )?(?:tank|forest|orchard)\b|\ba [aeio]|\ban [^aeioh]|"
     r"^(?:[A-Z]\w+ )+(?:is|are) (?:one|two|at)",  # an opening that would have to agree
 )

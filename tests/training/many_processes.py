@@ -1,17 +1,18 @@
 """A small run that any number of processes must end alike; also a script, for `accelerate launch`.
 
-python many_processes.py FOLDER STEPS [DIE_AT_STEP]
+python many_processes.py FOLDER STEPS
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +21,10 @@ from georefer.training.loop import LoopSettings, Part, Progress, Work, train
 
 ROWS = 7
 """Rows of a step: an odd number, so that two processes never have as much to do."""
+
+
+class Stopped(Exception):
+    """A run broke off."""
 
 
 class Block(nn.Module):
@@ -34,7 +39,7 @@ class Block(nn.Module):
 class Net(nn.Module):
     """Two like layers, a frozen input, and a side branch that only some steps use."""
 
-    _no_split_modules = ["Block"]
+    _no_split_modules = ("Block",)
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +69,11 @@ def rows_of(step: int, rows: int, every: int) -> list[Row]:
     random = torch.Generator().manual_seed(step)
     sizes = torch.randint(1, 9, (rows,), generator=random).tolist()
     return [
-        (torch.randn(n, 3, generator=random), torch.randint(5, (n,), generator=random), step % every == 0 and i % 2 == 0)
+        (
+            torch.randn(n, 3, generator=random),
+            torch.randint(5, (n,), generator=random),
+            step % every == 0 and i % 2 == 0,
+        )
         for i, n in enumerate(sizes)
     ]
 
@@ -73,9 +82,12 @@ def step_of(net: Net, part_rows: int = 2, every: int = 3):
     """Rows are shared out by rank and cut into parts: of two processes only the first has side losses."""
 
     def sums(cut: list[Row]) -> dict[str, Tensor]:
-        answers = [F.cross_entropy(net.head(net(x)), y, reduction="sum") for x, y, _ in cut]
-        side = [net.side(net(x)).square().sum() for x, _, has_side in cut if has_side]
-        return {"answers": torch.stack(answers).sum(), **({"side": torch.stack(side).sum()} if side else {})}
+        # the layers run once a part: shards exchange at each call, so that calls must be as many everywhere
+        hidden_NW = net(torch.cat([x for x, _, _ in cut]))
+        of_side_N = torch.cat([torch.full(y.shape, has_side) for _, y, has_side in cut])
+        answers = F.cross_entropy(net.head(hidden_NW), torch.cat([y for _, y, _ in cut]), reduction="sum")
+        side = {"side": net.side(hidden_NW[of_side_N]).square().sum()} if of_side_N.any() else {}
+        return {"answers": answers, **side}
 
     def part(cut: list[Row]) -> Part:
         side = float(sum(len(y) for _, y, has_side in cut if has_side))
@@ -96,14 +108,14 @@ def settings(steps: int) -> LoopSettings:
     )  # fmt: skip
 
 
-def run(folder: Path, steps: int, die_at: int | None = None, part_rows: int = 2, every: int = 3) -> Progress:
+def run(folder: Path, steps: int, stop_at: int | None = None, part_rows: int = 2, every: int = 3) -> Progress:
     modules = make()
     net = modules["net"]
     inner = step_of(net, part_rows, every)
 
     def step(at: Progress) -> Work:
-        if at.step == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if at.step == stop_at:
+            raise Stopped
         return inner(at)
 
     def validate() -> dict[str, float]:
@@ -111,7 +123,9 @@ def run(folder: Path, steps: int, die_at: int | None = None, part_rows: int = 2,
         return {"score": float(net.head(net(x)).softmax(1).max(1).values.mean())}
 
     def save_best(into: Path) -> None:
-        save_file({name: p.detach().clone().contiguous() for name, p in net.named_parameters()}, into / "net.safetensors")
+        save_file(
+            {name: p.detach().clone().contiguous() for name, p in net.named_parameters()}, into / "net.safetensors"
+        )
 
     end = train(modules, step, settings(steps), folder, {"data": "made up"}, validate, save_best)
     if end.rank == 0:
@@ -119,9 +133,18 @@ def run(folder: Path, steps: int, die_at: int | None = None, part_rows: int = 2,
     return end
 
 
+def shard_on_cpu() -> None:
+    """Lets accelerate, which offers shards on GPUs alone, start them by gloo: torch has them on a CPU too."""
+
+    def set_device(self: PartialState) -> None:
+        self.device = torch.device("cpu")
+
+    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+    PartialState.set_device = set_device
+
+
 def main() -> None:
     folder, steps = Path(sys.argv[1]), int(sys.argv[2])
-    die_at = int(sys.argv[3]) if len(sys.argv) > 3 else None
     torch.set_num_threads(1)
     written: list[str] = []
 
@@ -132,9 +155,11 @@ def main() -> None:
             written.append(f"{event} {arguments[0]}")
 
     sys.addaudithook(audit)
+    if "FSDP_VERSION" in os.environ and not torch.accelerator.is_available():
+        shard_on_cpu()
     # sharded, what no process uses still takes a step without a gradient: let some use everything at each
     is_sharded = "ACCELERATE_USE_FSDP" in os.environ or "ACCELERATE_USE_DEEPSPEED" in os.environ
-    end = run(folder, steps, die_at, every=1 if is_sharded else 3)
+    end = run(folder, steps, every=1 if is_sharded else 3)
     print(json.dumps({"rank": end.rank, "world": end.world, "written": written}), flush=True)
 
 

@@ -11,6 +11,7 @@ import torch
 from tests.data.checkpoints import KINDS, build
 from torch import nn
 from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from georefer.config import load_settings, to_plain
 from georefer.errors import ConfigError, InputError
@@ -22,7 +23,7 @@ from georefer.training.adapters import PARTS, TuneSettings, checkpoint_layers, p
 TURNS = [("where is the tank?", "[1, 2, 30, 40]"), ("is there a ship?", "yes")]
 IMAGE = np.random.default_rng(1).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 NO_LINEAR_PROJECTOR = {"gemma3"}  # a bare matrix
-SHARED_HEAD = {"gemma3"}
+SHARED_HEAD = {"gemma3", "paligemma", "florence2"}
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +99,10 @@ def test_every_linear_layer_of_the_decoder_by_its_full_path(fresh, kind):
     before = {name for name, m in model.family.bare.named_modules() if isinstance(m, nn.Linear)}
     at = next(name for name, m in model.family.bare.named_modules() if m is model.family.decoder)
     made = prepare(model.family, settings("frozen", "frozen", "lora"))
-    assert set(made.adapted) == {name for name in before if name.startswith(f"{at}.layers.")}
-    assert len(made.adapted) == 3 * 7 and adapter.adapted_paths(model.family) == list(made.adapted)
+    assert set(made.adapted) == {name for name in before if name.startswith(f"{at}.") and ".layers." in name}
+    assert len(made.adapted) >= 3 * 7 and adapter.adapted_paths(model.family) == list(made.adapted)
     assert set(model.family.model.peft_config["default"].target_modules) == set(made.adapted)
-    assert f"{made.trained:,} of" in str(made) and "21 layers" in str(made)
+    assert f"{made.trained:,} of" in str(made) and f"{len(made.adapted)} layers" in str(made)
 
 
 def test_a_bare_name_would_have_trained_the_tower(fresh):
@@ -121,7 +122,7 @@ def test_parts(fresh, kind):
     assert all(found.values())
     inside = {id(p) for p in family.decoder.parameters()} | {id(p) for p in family.bare.lm_head.parameters()}
     assert {id(family.bare.get_parameter(name)) for name in found["language"]} == inside
-    assert any("patch_embed" in name for name in found["vision"])
+    assert any("patch_embed" in name or "conv" in name for name in found["vision"])
     assert not any("projector" in name or "merger" in name or "connector" in name for name in found["vision"])
 
 
@@ -155,7 +156,7 @@ def test_gradients_are_equal_when_layers_are_computed_again(fresh, kind, way):
     plain, once = gradients()
     checkpoint_layers(model.family)
     again, twice = gradients()
-    assert (once, twice) == (3, 6)  # each layer of the decoder is computed a second time
+    assert 3 <= once == twice / 2  # each layer of the decoder is computed a second time
     assert plain.keys() == again.keys() and len(plain) >= 1
     assert any(bool(g.any()) for g in plain.values())
     worst = max(float((again[name] - g).norm() / (g.norm() + 1e-12)) for name, g in plain.items())
@@ -164,7 +165,8 @@ def test_gradients_are_equal_when_layers_are_computed_again(fresh, kind, way):
 
 def count_layers(family):
     seen = []
-    handles = [m.self_attn.register_forward_hook(lambda *_: seen.append(1)) for m in family.decoder.layers]
+    layers = [m for m in family.decoder.modules() if isinstance(m, GradientCheckpointingLayer)]
+    handles = [m.self_attn.register_forward_hook(lambda *_: seen.append(1)) for m in layers]
 
     def end():
         for handle in handles:

@@ -21,6 +21,7 @@ from georefer.building.recipe import BuildSettings
 from georefer.building.relations import RelationIndex
 from georefer.building.targets import ChipObjects, chip_objects, on_imagery
 from georefer.geometry import GeoGrid, Objects, Window, turn_image
+from georefer.geometry.grid import crs_name
 from georefer.imagery.encode import encode_image
 from georefer.scenes import Question, Scene, SceneRelation
 from georefer.scenes.store import Part
@@ -147,7 +148,7 @@ def place_id(grid: GeoGrid, area: str = "") -> str:
     # to a millionth of a pixel, so that the same lattice reached by another sum is the same place
     size = max(abs(v) for v in (grid.transform.a, grid.transform.b, grid.transform.d, grid.transform.e))
     place = [round(v / size * 1e6) for v in tuple(grid.transform)[:6]]
-    known = [grid.crs.to_string() if grid.crs else "", f"{size:.9g}", *place, grid.width, grid.height]
+    known = [crs_name(grid.crs) if grid.crs else "", f"{size:.9g}", *place, grid.width, grid.height]
     # areas apart may show the same ground, as pictures of several years do
     known += [area] if area else []
     return hashlib.sha256("|".join(map(str, known)).encode()).hexdigest()[:12]

@@ -17,6 +17,8 @@ VERBS: dict[str, str] = {
     "build": "imagery and vector layers to a dataset of scenes and questions",
     "inspect": "show a dataset: counts, drops, pictures of scenes with their questions",
     "sft": "fine-tune a model on datasets",
+    "merge": "work an adapter into its base model, checked to score every token the same",
+    "parity": "one question through training, transformers, our decoding, a merged model and a server",
     "ask": "ask one image one thing",
     "sweep": "a whole raster to a map layer of what was found",
     "serve": "a model as an OpenAI-compatible server",

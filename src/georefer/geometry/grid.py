@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypeVar
 
 import numpy as np
 import shapely
@@ -12,6 +14,8 @@ from pyproj import CRS, Geod, Transformer
 from shapely.geometry.base import BaseGeometry
 
 from georefer.geometry.window import Window
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,32 @@ def turn_geometry(geometry, width: int, height: int, quarter_turns: int, mirror:
     return shapely.transform(geometry, lambda xy_N2: _apply(matrix, xy_N2))
 
 
-@lru_cache(maxsize=64)
+def _once_per_crs(made_of: Callable[[CRS], T]) -> Callable[[CRS], T]:
+    """Remembers what is made of a CRS: the chips of an area all have the same, and even to compare two takes long."""
+    by_value = lru_cache(maxsize=64)(made_of)
+    by_object: dict[int, tuple[CRS, T]] = {}
+
+    def remembered(crs: CRS) -> T:
+        found = by_object.get(id(crs))
+        if found is None:
+            if len(by_object) >= 64:
+                by_object.clear()
+            # with the CRS itself, so that no other gets its id
+            found = by_object[id(crs)] = crs, by_value(crs)
+        return found[1]
+
+    return remembered
+
+
+@_once_per_crs
 def _to_lonlat(crs: CRS) -> Transformer:
-    # building one takes milliseconds, and every chip of an area needs the same
     return Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+
+
+@_once_per_crs
+def crs_name(crs: CRS) -> str:
+    """Its authority and number, such as "EPSG:2154", else its definition."""
+    return crs.to_string()
 
 
 def _apply(matrix: Affine, xy_N2: np.ndarray) -> np.ndarray:

@@ -121,6 +121,8 @@ def quantise(family: Family, paths: Iterable[str]) -> None:
             old.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=False
         )
         new.bias = old.bias
+        # on some CPUs it would answer in bfloat16, other than it was trained
+        new.support_avx512bf16_for_cpu = False
         setattr(parent, name, new.to(old.weight.device))
     family.bare.is_loaded_in_4bit = True  # by which peft knows
 

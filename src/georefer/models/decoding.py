@@ -166,7 +166,6 @@ class _Speaker:
     place: int = 0
     drafted: list[int] = field(default_factory=list)
     wrong: int = 0
-    reach: int = MAX_DRAFT
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stopped: Literal["", "end", "length"] = ""
@@ -187,8 +186,8 @@ class _Speaker:
         """What is forced, then what is guessed; no more than may still be said before the token that is heard."""
         constraint, guess = self.question.constraint, self.question.draft
         made = constraint.forced() if constraint else []
-        if guess and len(made) < self.reach:
-            made = [*made, *list(guess([*self.ids, *made]))[: self.reach - len(made)]]
+        if guess and (room := MAX_DRAFT - len(made)) > 0:
+            made = [*made, *list(guess([*self.ids, *made]))[:room]]
         return made[: self.most - len(self.ids) - 1]
 
     def hear(self, best: Sequence[int], logprobs: Sequence[float], scores_NV: Tensor, sums_N: Tensor) -> None:

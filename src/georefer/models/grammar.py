@@ -10,7 +10,6 @@ import json
 import re
 from functools import lru_cache
 from importlib.util import find_spec
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,52 @@ from torch import Tensor
 
 from georefer.errors import InputError, MissingExtra
 from georefer.models.speaking import Speech
+
+
+_PIECE = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\w+|\s+|.')
+
+
+def without(grammar: str, *rules: str) -> str:
+    """The grammar without what cannot be said but by these rules; InputError where nothing is left.
+
+    So `without(georefer.grammar(), "obb", "polygon", "mask")` leaves boxes alone.
+    """
+    dropped, kept = set(rules), re.findall(r"^(\w+):((?:.*\n(?=\s))*.*)$", grammar, re.MULTILINE)
+    while True:
+        told = {name: _alternatives(_PIECE.findall(body)[::-1], dropped) for name, body in kept if name not in dropped}
+        empty = {name for name, body in told.items() if not body}
+        if "start" in empty | dropped:
+            raise InputError(
+                f"nothing can be said without {', '.join(rules)}; leave some of these rules in the grammar"
+            )
+        if not empty:
+            return "".join(f"{name}: {body}\n" for name, body in told.items())
+        dropped |= empty
+
+
+def _alternatives(pieces: list[str], dropped: set[str]) -> str:
+    """What is left of alternatives up to the end of their group, read from the end of the list."""
+    made, one, lost = [], "", False
+    while pieces:
+        piece = pieces.pop()
+        if piece in (")", "|"):
+            made, one, lost = made if lost else [*made, one.strip()], "", False
+            if piece == ")":
+                return " | ".join(made)
+        elif piece == "(":
+            inner, optional = _alternatives(pieces, dropped), bool(pieces) and pieces[-1] in "?*"
+            one += f"({inner})" if inner else ""
+            lost |= not inner and not optional
+            if not inner and optional:
+                pieces.pop()
+        elif piece in dropped:
+            if pieces and pieces[-1] in ("?", "*"):
+                pieces.pop()
+            else:
+                lost = True
+        else:
+            one += piece
+    return " | ".join(made if lost else [*made, one.strip()])
 
 
 class GrammarMaker:
@@ -61,6 +106,8 @@ class GrammarState:
 
     @property
     def must_end(self) -> bool:
+        if self._matcher.is_error():
+            raise RuntimeError(f"llguidance cannot follow the answer: {self._matcher.get_error()}")
         return bool(self._matcher.is_stopped())
 
     def takes(self, token: int) -> bool:
@@ -84,21 +131,28 @@ def _tokenizer(speech: Speech, end_ids: frozenset[int], size: int) -> Any:
     from llguidance import LLTokenizer, TokenizerWrapper
 
     backend = json.loads(speech.tokenizer.backend_tokenizer.to_str())
-    plain = LLTokenizer(json.dumps({**backend, "padding": None, "truncation": None}), n_vocab=size)
-    special = {token for token in range(plain.vocab_size) if plain.is_special_token(token)}
-    names = speech.tokenizer.convert_ids_to_tokens(sorted(special & set(speech.tokenizer.added_tokens_decoder)))
-    segment = speech.segment("", "".join(map(str, names)))
+    written = json.dumps({**backend, "padding": None, "truncation": None})
+    plain = LLTokenizer(written, n_vocab=size, eos_token=sorted(end_ids))
+    special = [token for token in speech.tokenizer.added_tokens_decoder if plain.is_special_token(token)]
+    segment = speech.segment("", "".join(map(str, speech.tokenizer.convert_ids_to_tokens(special))))
     said = {token for token, learned in zip(segment.ids, segment.learn, strict=True) if learned} - end_ids
-    if not said & special:
-        return LLTokenizer(json.dumps({**backend, "padding": None, "truncation": None}), n_vocab=size, eos_token=sorted(end_ids))
-    tokens = SimpleNamespace(
-        eos_token_id=min(end_ids),
-        bos_token_id=None,
-        tokens=[plain.decode_bytes([token]) for token in range(plain.vocab_size)],
-        special_token_ids=sorted(special - said),
-        __call__=plain.tokenize_str
-    )
-    return LLTokenizer(TokenizerWrapper(tokens), eos_token=sorted(end_ids))
+    if not said & set(special):
+        return plain
+    return LLTokenizer(TokenizerWrapper(_Words(plain, said)), eos_token=sorted(end_ids))
+
+
+class _Words:
+    """What llguidance asks of a tokenizer that is not its own."""
+
+    def __init__(self, plain: Any, said: set[int]):
+        every = range(plain.vocab_size)
+        self.tokens = [plain.decode_bytes([token]) for token in every]
+        self.special_token_ids = [token for token in every if plain.is_special_token(token) and token not in said]
+        self.eos_token_id, self.bos_token_id = plain.eos_token, None
+        self._plain = plain
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(self._plain.tokenize_bytes(text))
 
 
 def _glue(speech: Speech) -> str:

@@ -19,7 +19,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -77,8 +77,6 @@ class HttpSettings:
             raise ValueError(f"there is no dialect '{self.dialect}'; choose among {', '.join(DIALECTS)}")
         if self.concurrency < 1 or self.retries < 0 or self.timeout_s <= 0:
             raise ValueError("concurrency and timeout_s must be above 0, retries not below")
-        if (self.max_requests is not None or self.max_tokens is not None) and self.cache is None:
-            raise ValueError("a budget comes without a cache, so that paid answers would be lost; give cache a file")
 
 
 @dataclass(eq=False)
@@ -198,17 +196,13 @@ class HttpModel:
 
 
 def load(name: str | Path, **settings: Any) -> HttpModel:
-    """What `georefer.load_model` calls for an address; `settings` are those of HttpSettings and come before its own.
+    """What `georefer.load_model` calls for an address; `settings` are those of HttpSettings, its own come first.
 
     The server is asked what it has where the model's name or the dialect is left out, and not otherwise.
     """
     address, _, rest = str(name).partition("#")
     model, *said = rest.split(",")
-    chosen = load_settings(HttpSettings, None, said)
-    try:
-        chosen = replace(chosen, **settings)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{address}: {error}") from error
+    chosen = _chosen(address, said, settings)
     endpoint = Endpoint(
         address_of(address), chosen.key_variable, chosen.timeout_s, chosen.retries,
         chosen.max_requests, chosen.max_tokens,
@@ -224,6 +218,18 @@ def load(name: str | Path, **settings: Any) -> HttpModel:
     local = bool(chosen.dialect or chosen.min_pixels or chosen.max_pixels)
     frames = _local_frames(DIALECTS[dialect], chosen) if local else _served_frames(endpoint)
     return HttpModel(model, DIALECTS[dialect], chosen, endpoint, frames)
+
+
+def _chosen(address: str, said: Sequence[str], settings: dict[str, Any]) -> HttpSettings:
+    own = load_settings(HttpSettings, None, said)
+    keys = [text.partition("=")[0].strip() for text in said]
+    try:
+        chosen = HttpSettings(**{**settings, **{key: getattr(own, key) for key in keys}})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{address}: {error}") from error
+    if (chosen.max_requests is not None or chosen.max_tokens is not None) and chosen.cache is None:
+        raise ConfigError("a budget comes without a cache, so that paid answers would be lost; give cache a file")
+    return chosen
 
 
 def _only(served: dict[str, str], address: str) -> str:

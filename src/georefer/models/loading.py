@@ -44,6 +44,9 @@ def load(
     folder = _folder(name)
     if adapter.is_adapter(folder):
         return _load_adapted(folder, dialect, system, precision)
+    if (folder / "tiny.json").is_file():  # as the base of an adapter; always float32 and without a sentence
+        tiny: TransformersModel = import_module("georefer.models.tiny").load(folder, dialect)
+        return tiny
     with quiet():
         source = str(folder)
         settings = _settings(Path(source))
@@ -175,6 +178,8 @@ def _read(source: str, what: str, reading: Any) -> Any:
         return reading()
     except _WRONG as error:
         line = next((text for text in str(error).strip().splitlines() if text), type(error).__name__)
+        # transformers names all the models it knows
+        line = line if len(line) <= 300 else f"{line[:300]}..."
         raise CheckpointError(
             f"{source} does not give {what} ({line}); give the folder of a checkpoint in transformers' format with "
             "safetensors, or a hub id that can be reached"

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+from georefer.models.attention import PACKED, carrying, split_of
+
 if TYPE_CHECKING:
     from georefer.models.families.base import Family
 
@@ -163,7 +165,8 @@ def pack(rows: Sequence[Sequence[Group]], pixels: Mapping[str, Tensor], *, pad_i
 def visible(asking: Layout, seen: Layout, window: int | None = None) -> Tensor:
     """Bool (B, Q, K): whether each asking token sees each seen one, at most `window` places back where given.
 
-    Tokens of one block see each other however far apart they are. Padding sees padding, as a softmax over nothing would not be a number.
+    Tokens of one block see each other however far apart they are. Padding sees padding, as a softmax over nothing
+    would not be a number.
     """
     (group_q, segment_q, place_q, block_q), (group_k, segment_k, place_k, block_k) = (
         [value[:, :, None] for value in vars(asking).values()],
@@ -196,10 +199,14 @@ def block_mask(asking: Layout, seen: Layout, window: int | None = None) -> Block
 def attention_masks(config: Any, asking: Layout, seen: Layout, dtype: torch.dtype) -> Any:
     """What the decoder of this text configuration takes: a mask, or one for every type of layer.
 
-    Additive (B, 1, Q, K), or a BlockMask where the model's attention is set to `flex_attention`.
+    Additive (B, 1, Q, K), or a BlockMask where the model's attention is set to `flex_attention`, or a stand-in where
+    the rows are attended to in pieces (`attention`).
     """
 
     def additive(window: int | None) -> Tensor | BlockMask:
+        if window is None and config._attn_implementation == PACKED and asking is seen:
+            if split := split_of(asking, visible):
+                return carrying(split, len(asking.group_BT), dtype, asking.group_BT.device)
         if config._attn_implementation == "flex_attention":
             return block_mask(asking, seen, window)
         seen_BQK = visible(asking, seen, window)
@@ -271,7 +278,7 @@ def _pack_row(groups: Sequence[Group]) -> _Row:
 
 
 def _first_target(segments: Sequence[Segment]) -> int:
-    """What the end of the prefix predicts: only of a lone segment that begins with its answer is there one such token."""
+    """What the end of the prefix predicts: one token only where a lone segment begins with its answer."""
     lone = segments[0] if len(segments) == 1 else None
     return lone.ids[0] if lone and lone.learn and lone.learn[0] else NOT_LEARNED
 

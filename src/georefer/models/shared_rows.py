@@ -33,7 +33,7 @@ class Chunk:
 
 
 class SharedRows:
-    """Prefixes in a cache, ready for questions, each with the features of its image; `ends` are what they end with."""
+    """Prefixes in a cache, ready for questions, each with the features of its image."""
 
     def __init__(self, family: Family, features: ImageFeatures, prefixes: Sequence[Prefix]):
         self.family = family
@@ -127,6 +127,8 @@ class SharedRows:
 class _GrowingLayer(DynamicLayer):
     """Keys and values in a buffer with room: a step writes its own columns and copies nothing."""
 
+    keys: Any
+    values: Any
     length = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:

@@ -18,11 +18,12 @@ from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerFast, Qwen3Config
 
 from georefer.dialects import DIALECTS
-from georefer.errors import CheckpointError
+from georefer.errors import CheckpointError, InputError
 from georefer.models.families.tiny import SETTINGS_FILE, Tiny, TinyProcessor, TinySettings
 from georefer.models.speaking import Speech
 from georefer.models.tiny_tokenizer import IMAGE, build_tokenizer, number_ids
 from georefer.models.tiny_vision import TinyVision, TinyVisionConfig
+from georefer.models.transformers_model import SETTINGS_FILE as SPEECH_FILE
 from georefer.models.transformers_model import TransformersModel, quiet
 
 __all__ = ["SHIPPED", "TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "load"]
@@ -46,10 +47,11 @@ def create_tiny(settings: TinySettings, texts: Iterable[str]) -> TransformersMod
     return _spoken(model, TinyProcessor(tokenizer, settings), "tiny")
 
 
-def load(name: str | Path) -> TransformersModel:
+def load(name: str | Path, dialect: str | None = None) -> TransformersModel:
     """The tiny model in a folder, or shipped under a name, in evaluation mode; CheckpointError where it is neither.
 
-    Its name tells weights apart, so kept answers never mix two models.
+    `dialect` is by default the one that it was trained with. Its name tells weights apart, so kept answers never mix
+    two models.
     """
     folder = Path(name)
     if not folder.is_dir() and (SHIPPED / str(name)).is_dir():
@@ -62,12 +64,13 @@ def load(name: str | Path) -> TransformersModel:
         )
     try:
         model, processor = _read(folder)
+        spoken = dialect or _written_dialect(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder} does not load as a tiny model ({_first_line(error)}); its files belong together, train or "
             "copy it again"
         ) from error
-    return _spoken(model, processor, f"tiny-{_weights_digest(model)}")
+    return _spoken(model, processor, f"tiny-{_weights_digest(model)}", spoken)
 
 
 def _read(folder: Path) -> tuple[LlavaForConditionalGeneration, TinyProcessor]:
@@ -90,9 +93,19 @@ def _read(folder: Path) -> tuple[LlavaForConditionalGeneration, TinyProcessor]:
     return model.eval(), TinyProcessor(tokenizer, settings)
 
 
-def _spoken(model: LlavaForConditionalGeneration, processor: TinyProcessor, name: str) -> TransformersModel:
+def _spoken(
+    model: LlavaForConditionalGeneration, processor: TinyProcessor, name: str, dialect: str = Tiny.dialect
+) -> TransformersModel:
+    if dialect not in DIALECTS:
+        raise InputError(f"there is no dialect '{dialect}'; choose among {', '.join(DIALECTS)}")
     family = Tiny(model, processor)
-    return TransformersModel(name, family, Speech(processor), DIALECTS[Tiny.dialect], batch_rows=ROWS_AT_ONCE)
+    return TransformersModel(name, family, Speech(processor), DIALECTS[dialect], batch_rows=ROWS_AT_ONCE)
+
+
+def _written_dialect(folder: Path) -> str:
+    """What `TransformersModel.save` wrote; models saved before had one dialect only."""
+    file = folder / SPEECH_FILE
+    return str(json.loads(file.read_text())["dialect"]) if file.is_file() else Tiny.dialect
 
 
 def _weights_digest(model: LlavaForConditionalGeneration) -> str:

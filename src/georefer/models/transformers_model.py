@@ -68,7 +68,8 @@ class TransformersModel:
         """
         self.family.model.eval()
         grammars = [grammar] * len(asks) if grammar is None or isinstance(grammar, str) else list(grammar)
-        draft, pieces = draft or mask_rows(self.dialect), {}
+        draft = draft or mask_rows(self.dialect)
+        pieces: dict[tuple[int, int], str] = {}
         questions = [
             Question(
                 self.speech.question_ids(ask.prompt),

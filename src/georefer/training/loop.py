@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,7 +24,7 @@ from georefer.runlog import progress, say, swap_folder
 from georefer.training.optimisers import set_rate
 from georefer.training.processes import Processes, judging, start
 from georefer.training.schedule import LoopSettings, learning_rate
-from georefer.training.state import Standing, State, recover, whole_weights
+from georefer.training.state import Standing, State, make_whole, recover, whole_weights
 from georefer.training.tracking import Metrics, Taken, open_metrics
 from georefer.training.work import Part, Progress, Work
 
@@ -54,6 +54,7 @@ def train(
     The state lies in `folder`/state; it is refused where `identity` (data, settings, frozen weights) differs.
     `validate` runs in every process, with modules in evaluation mode and without gradients; the mean over processes
     counts, and `save_best(partial)` writes `folder`/best (in the first process) when the score is the best so far.
+    At the end the modules of the first process hold the trained weights whole: that one saves.
     Interrupt (Ctrl-C) and terminate signals end the run after the step, saved: KeyboardInterrupt.
     CheckpointError where a loss or gradient is not finite; DatasetError where a step has nothing to learn.
     """
@@ -68,6 +69,7 @@ def train(
     try:
         with _stopping() as stop:
             at = run.go(stop)
+        make_whole(processes)
     finally:
         if metrics:
             metrics.close()
@@ -90,7 +92,6 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.minutes_before = self.standing.minutes
-        self.validated = self.standing.step
         if self.processes.is_main:
             recover(self.folder / "best")
 
@@ -109,9 +110,11 @@ class _Run:
             if any(self.processes.tell(stop.is_asked)) and at.step < steps:
                 self.leave(at)
             self.look(at)
-        if at.step > self.validated:
+        if at.step > self.standing.validated:
             self.judge(at)
         self.save(at)
+        if self.metrics and self.metrics.window.taken:
+            self.metrics.write(at.step, at.minutes)
         return at
 
     def now(self, number: int) -> Progress:
@@ -131,8 +134,9 @@ class _Run:
         self.loss = taken.total
         if self.metrics:
             self.metrics.add(taken)
-            if at.step % self.settings.metrics_every == 0:
-                self.metrics.write(at.step, at.minutes, learning_rate=rate)
+            done = at.step + 1
+            if done == 1 or done % self.settings.metrics_every == 0:
+                self.metrics.write(done, at.minutes, learning_rate=rate)
 
     def look(self, at: Progress) -> None:
         """Whatever is due between two steps."""
@@ -148,13 +152,12 @@ class _Run:
         raise KeyboardInterrupt
 
     def save(self, at: Progress) -> None:
-        best_score, best_step = self.standing.best_score, self.standing.best_step
-        self.standing = Standing(at.step, at.minutes, best_score, best_step)
+        self.standing = replace(self.standing, step=at.step, minutes=at.minutes)
         self.state.save(self.standing)
 
     def judge(self, at: Progress) -> None:
         """Validates, and keeps the model where it is the best so far."""
-        self.validated = at.step
+        self.standing = replace(self.standing, validated=at.step)
         if not self.validate:
             return
         self.processes.even_buffers()
@@ -166,7 +169,7 @@ class _Run:
         best = self.standing.best_score
         if not math.isfinite(score) or (best is not None and score <= best):
             return
-        self.standing = Standing(self.standing.step, self.standing.minutes, score, at.step)
+        self.standing = replace(self.standing, best_score=score, best_step=at.step)
         self.keep_best()
 
     def keep_best(self) -> None:

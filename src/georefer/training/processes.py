@@ -20,7 +20,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from georefer.errors import CheckpointError, ConfigError
@@ -29,6 +28,7 @@ from georefer.training.schedule import LoopSettings
 
 Value = TypeVar("Value")
 
+_SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 _MESSAGE_BYTES = 4096
 _BUCKET_NUMBERS = 1 << 24
 """Gradients are exchanged in pieces of so many numbers: few calls, and little memory beside the gradients."""
@@ -37,9 +37,12 @@ _BUCKET_NUMBERS = 1 << 24
 class Together(nn.ModuleDict):
     """All modules of a run as one, so that whatever wraps it takes part in every computation of a closure."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], computing: Callable[[], Any] = nullcontext):
+    def __init__(
+        self, modules: Mapping[str, nn.Module], computing: Callable[[], Any] = nullcontext, is_sharded: bool = False
+    ):
         super().__init__(dict(modules))
         self._computing = computing
+        self._is_sharded = is_sharded
         # where a sharded model is cut: at the layers that its parts name
         self._no_split_modules = sorted(
             {name for m in self.modules() for name in getattr(m, "_no_split_modules", None) or ()}
@@ -49,15 +52,15 @@ class Together(nn.ModuleDict):
     def forward(self, compute: Callable[[], Value]) -> Value:
         with self._computing():
             found = compute()
-            if isinstance(self, FSDPModule) and torch.is_grad_enabled() and isinstance(found, dict) and found:
+            if self._is_sharded and torch.is_grad_enabled() and isinstance(found, dict) and found:
                 # processes exchange the gradients of what is used, and must agree on what that is
                 name = min(found)
                 found = {**found, name: found[name] + self._zero()}  # type: ignore[assignment]
         return found
 
     def _zero(self) -> Tensor:
-        """0, from every trained parameter that belongs to no layer: layers run in every part, the others may not."""
-        here = [p for p in trained(self).values() if not isinstance(p, DTensor)]
+        """0, from every trained parameter that is whole now: layers are not, but they run in every part."""
+        here = [p for p in trained(self).values() if not isinstance(p, DTensor) and p.numel()]
         return torch.stack([p.float().sum() * 0 for p in here]).sum() if here else torch.zeros(())
 
 
@@ -90,7 +93,7 @@ class Processes:
     @property
     def in_step(self) -> bool:
         """Whether all processes must run equally many parts."""
-        return self.accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        return self.accelerator.distributed_type in _SHARDED
 
     @property
     def by_deepspeed(self) -> bool:
@@ -174,14 +177,17 @@ def start(modules: Mapping[str, nn.Module], settings: LoopSettings) -> Processes
     """Puts the modules where they are trained and makes their optimiser, by what `accelerate launch` says."""
     is_sharded = any(os.environ.get(f"ACCELERATE_USE_{kind}", "") == "true" for kind in ("FSDP", "DEEPSPEED"))
     has_gpu = torch.accelerator.is_available()
-    accelerator = Accelerator(cpu=not has_gpu, mixed_precision=_precision(settings, has_gpu) if is_sharded else "no")
-    _expect_all(accelerator)
+    accelerator = Accelerator(
+        cpu=not has_gpu and not is_sharded,
+        mixed_precision=_precision(settings, has_gpu) if is_sharded else "no",
+    )
+    _expect_all(accelerator, is_sharded)
     is_bf16 = _precision(settings, accelerator.device.type != "cpu") == "bf16"
 
     def autocast():
         return torch.autocast(accelerator.device.type, torch.bfloat16)
 
-    together = Together(modules, autocast if is_bf16 and not is_sharded else nullcontext)
+    together = Together(modules, autocast if is_bf16 and not is_sharded else nullcontext, is_sharded)
     if not trained(together):
         raise ConfigError("no parameter is to be trained, where at least one is expected; unfreeze a part of the model")
     for parameter in trained(together).values():
@@ -202,7 +208,9 @@ def _precision(settings: LoopSettings, is_gpu: bool) -> str:
     return "bf16" if chosen == "bf16" else "no"
 
 
-def _expect_all(accelerator: Accelerator) -> None:
+def _expect_all(accelerator: Accelerator, is_sharded: bool) -> None:
+    if is_sharded and accelerator.distributed_type not in _SHARDED:
+        raise ConfigError("FSDP and DeepSpeed are asked for, which need GPUs, where none is found; launch without them")
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != accelerator.num_processes:
         raise ConfigError(
@@ -232,11 +240,14 @@ def _move(modules: Mapping[str, nn.Module], device: torch.device) -> None:
 
 
 def _checkpoint(modules: Mapping[str, nn.Module]) -> None:
-    able: list[Any] = [m for m in modules.values() if hasattr(m, "gradient_checkpointing_enable")]
+    able: list[Any] = [m for m in modules.values() if getattr(m, "supports_gradient_checkpointing", False)]
     if not able:
         raise ConfigError("gradient_checkpointing is set, where the model has no way to do it; leave it out")
     for module in able:
-        module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if hasattr(module, "activation_checkpointing_enable"):
+            module.activation_checkpointing_enable({"use_reentrant": False})
+        else:  # the name before transformers 5.23
+            module.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def compile_layers(module: nn.Module) -> int:

@@ -57,6 +57,10 @@ class SftSettings:
     """Datasets to learn from together; their training splits are used."""
     start: str | None = None
     """A checkpoint's folder, hub id or shipped name to go on from; left out: a tiny model of random weights."""
+    dialect: str = ""
+    """In which it learns to answer; left out: the checkpoint's own."""
+    image_side: int = 0
+    """Side in pixels of the square that a CLIP tower shall see, its positions interpolated; 0: as it was made."""
     epochs: float = 0.0
     """Passes over the data, in place of `loop.steps`."""
     task_weights: Mapping[str, float] = field(default_factory=dict)
@@ -155,7 +159,8 @@ def _validation(
 
 def _starting_model(settings: SftSettings, datasets: Sequence[Dataset]) -> TransformersModel:
     if settings.start:
-        model = load_model(settings.start)
+        # the tiny model's vocabulary is made for one dialect, which its loader does not let choose
+        model = load_model(settings.start, **({"dialect": settings.dialect} if settings.dialect else {}))
         if not isinstance(model, TransformersModel):
             raise CheckpointError(f"{settings.start} cannot be trained here; give a checkpoint's folder or hub id")
         return model

@@ -26,6 +26,8 @@ class Standing:
 
     step: int = 0
     minutes: float = 0.0
+    validated: int = 0
+    """The step that was validated last."""
     best_score: float | None = None
     best_step: int | None = None
 
@@ -117,7 +119,9 @@ class State:
         for name, place in places.items():
             value = file.get_tensor(name)
             if value.shape != place.shape or value.dtype != place.dtype:
-                raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, expected {place.dtype} {place.shape}")
+                raise ValueError(
+                    f"{name} is {value.dtype} {tuple(value.shape)}, expected {place.dtype} {tuple(place.shape)}"
+                )
             place.copy_(_like(value, place))
         parameters = trained(self.processes.together)
         for name in sorted(names - in_file):
@@ -158,10 +162,17 @@ def _moment(value: Tensor, parameter: nn.Parameter) -> Tensor:
 @contextmanager
 def whole_weights(processes: Processes) -> Iterator[None]:
     """Inside, the modules of the first process hold whole weights, so that they can be saved in their own format."""
-    if not processes.in_step:
+    taken = make_whole(processes)
+    try:
         yield
-        return
-    taken = [
+    finally:
+        for module, name, parameter in taken:
+            module._parameters[name] = parameter
+
+
+def make_whole(processes: Processes) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """Puts whole weights on the CPU in the place of shards, in the first process; returns what stood where."""
+    taken: list[tuple[nn.Module, str, nn.Parameter]] = [
         (module, name, parameter)
         for module in processes.together.modules()
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False)
@@ -171,8 +182,4 @@ def whole_weights(processes: Processes) -> Iterator[None]:
         value = whole(parameter)
         if processes.is_main:
             module._parameters[name] = nn.Parameter(value.detach().cpu(), parameter.requires_grad)
-    try:
-        yield
-    finally:
-        for module, name, parameter in taken:
-            module._parameters[name] = parameter
+    return taken

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -84,22 +86,25 @@ class Metrics:
             tracker.close()
 
 
-def open_metrics(folder: Path, first_step: int, kinds: Sequence[str], settings: Mapping[str, Any]) -> Metrics:
-    """Metrics of a run that (again) begins at `first_step`: rows from there on are written anew."""
+def open_metrics(folder: Path, done: int, kinds: Sequence[str], settings: Mapping[str, Any]) -> Metrics:
+    """Metrics of a run that goes on after `done` steps: rows of later ones are written anew.
+
+    `step` in a row is the number of steps done; the row covers those since the row before.
+    """
     lines = JsonLines(folder / "metrics.jsonl")
     lines.cut_tail()
-    lines.cut_from("step", first_step)
+    lines.cut_from("step", done + 1)
     makers: dict[str, Callable[..., Tracker]] = {"tensorboard": _TensorBoard, "trackio": _Trackio}
-    return Metrics(lines, [makers[kind](folder, first_step, settings) for kind in kinds])
+    return Metrics(lines, [makers[kind](folder, done, settings) for kind in kinds])
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path, first_step: int, settings: Mapping[str, Any]):
+    def __init__(self, folder: Path, done: int, settings: Mapping[str, Any]):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtra("TensorBoard metrics", "track") from error
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step or None)
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -110,19 +115,23 @@ class _TensorBoard:
 
 
 class _Trackio:
-    def __init__(self, folder: Path, first_step: int, settings: Mapping[str, Any]):
+    def __init__(self, folder: Path, done: int, settings: Mapping[str, Any]):
         try:
             import trackio
         except ImportError as error:
             raise MissingExtra("trackio metrics", "track") from error
-        # a run is named by its folder, so that going on adds to the same one
-        self.run = trackio.init(
-            project="georefer", name=folder.resolve().name, config=dict(settings), resume="allow", embed=False,
-            auto_log_gpu=False, auto_log_cpu=False,
-        )  # fmt: skip
+        self.finish = trackio.finish
+        # results alone go to standard output
+        with redirect_stdout(sys.stderr):
+            # a run is named by its folder, so that going on adds to the same one
+            self.run = trackio.init(
+                project="georefer", name=folder.resolve().name, config=dict(settings), resume="allow", embed=False,
+                auto_log_gpu=False, auto_log_cpu=False,
+            )  # fmt: skip
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.run.log(dict(values), step=step)
 
     def close(self) -> None:
-        self.run.finish()
+        with redirect_stdout(sys.stderr):
+            self.finish()

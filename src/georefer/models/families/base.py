@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from georefer.errors import CheckpointError
+from georefer.errors import CheckpointError, InputError
 from georefer.geometry import Frame
+from georefer.models.attention import PACKED
 from georefer.models.packed import NOT_LEARNED, PackedBatch, Prefix, run_decoder
 from georefer.models.speaking import Speech
+
+if TYPE_CHECKING:
+    from georefer.models.decoding import Constraint, Said
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +71,8 @@ class Family:
     def __init__(self, model: Any, processor: Any):
         self.model = model
         self.processor = processor
+        if not self.is_encoder_decoder and self.decoder.config._attn_implementation == "sdpa":
+            self.decoder.set_attn_implementation(PACKED)
 
     @classmethod
     def manner(cls, source: str) -> Manner:
@@ -85,6 +91,13 @@ class Family:
     def speech(self, system: str = "") -> Speech:
         """How the checkpoint is spoken to, after a sentence before the conversation."""
         return Speech(self.processor, system)
+
+    def interpolate_positions(self, side: int) -> None:
+        """Have the model see squares of another side than its tower was trained on, where the family can."""
+        raise InputError(
+            f"an image side of {side} was asked of a {self.bare.config.model_type}, where a LLaVA-1.5 is expected; "
+            "leave it as it is"
+        )
 
     # --- seeing ---------------------------------------------------------------------------------------------
 
@@ -188,6 +201,17 @@ class Family:
         embedded = self.embed(batch.ids_BT, shown)
         hidden_BTD = run_decoder(self, embedded, batch.positions_ABT, batch.layout, batch.layout)
         return hidden_BTD[batch.targets_BT != NOT_LEARNED]
+
+    def said(
+        self,
+        shown: ImageFeatures,
+        asked: Sequence[Prefix],
+        constraints: Sequence[Constraint | None],
+        end_ids: frozenset[int],
+        max_new_tokens: int,
+    ) -> list[Said]:
+        """What an encoder-decoder says to questions, each in the prefix of its image; others answer by `decoding`."""
+        raise NotImplementedError
 
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Scores of the vocabulary for last hidden states of any leading shape."""

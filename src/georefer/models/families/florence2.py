@@ -1,4 +1,4 @@
-"""Florence-2: the image stretched to a square, an encoder that reads it with the question, and a decoder that answers."""
+"""Florence-2: the image stretched to a square, an encoder reads it with the question, a decoder answers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Florence2(Family):
     def learned_hidden(self, batch: PackedBatch, shown: ImageFeatures) -> Tensor:
         """The groups of a packed batch, taken apart into what is read and what is said."""
         embedded_BTD = self.embed(batch.ids_BT, shown)["inputs_embeds"]
-        text, layout, start = self._text, batch.layout, self._text.config.decoder_start_token_id
+        text, layout, start = self.decoder, batch.layout, self.decoder.config.decoder_start_token_id
         groups = [(row, group) for row, of_T in enumerate(layout.group_BT) for group in range(int(of_T.max()) + 1)]
         read, said, learned = [], [], []
         for row, group in groups:
@@ -103,10 +103,10 @@ class Florence2(Family):
             for ids_P, tokens in zip(ids, shown.tokens, strict=True)
         ]
         memory, seen_RP = self._read(read)
-        begins = [self._text.config.decoder_start_token_id, self.processor.tokenizer.bos_token_id]
+        begins = [self.decoder.config.decoder_start_token_id, self.processor.tokenizer.bos_token_id]
         held = _Held(constraints, end_ids, len(begins))
         made = self.bare.generate(
-            input_ids=pad_sequence(ids, batch_first=True, padding_value=self._text.config.pad_token_id),
+            input_ids=pad_sequence(ids, batch_first=True, padding_value=self.decoder.config.pad_token_id),
             attention_mask=seen_RP,
             encoder_outputs=memory,
             decoder_input_ids=seen_RP.new_tensor([begins] * len(asked)),
@@ -121,25 +121,20 @@ class Florence2(Family):
             **({"no_repeat_ngram_size": 0} if any(constraints) else {}),
         )
         ids_RT = made.sequences[:, len(begins) :]
-        logprobs_RT = torch.stack(
-            [scores.float().log_softmax(-1).gather(1, said[:, None])[:, 0] for scores, said in zip(made.logits, ids_RT.T, strict=True)],
-            dim=1,
-        )
+        logprobs_RT = torch.stack([scores.float().log_softmax(-1) for scores in made.logits], dim=1).gather(
+            2, ids_RT[:, :, None]
+        )[:, :, 0]
         return [
             _ended(ids, logprobs, end_ids, stuck)
             for ids, logprobs, stuck in zip(ids_RT.tolist(), logprobs_RT.tolist(), held.stuck, strict=True)
         ]
-
-    @property
-    def _text(self) -> torch.nn.Module:
-        return self.decoder
 
     def _read(self, embedded: Sequence[Tensor]) -> tuple[BaseModelOutput, Tensor]:
         """What the encoder makes of rows (P, D), and which of its tokens are real (R, P)."""
         rows_RPD = pad_sequence(list(embedded), batch_first=True)
         real_RP = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in embedded], batch_first=True)
         seen_RP = real_RP.to(rows_RPD.device)
-        return self._text.encoder(inputs_embeds=rows_RPD, attention_mask=seen_RP), seen_RP
+        return self.decoder.encoder(inputs_embeds=rows_RPD, attention_mask=seen_RP), seen_RP
 
 
 class _Held(LogitsProcessor):  # type: ignore[misc]

@@ -1,0 +1,315 @@
+"""What a reward is: a question's truth on one side, answers on the other, a number for each.
+
+A `Truth` is made once for a question and stands for all G answers of a group: what a reward needs of it is worked out
+at the first answer and kept. An `Answer` is read once, however many rewards look at it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from georefer.dialects import DIALECTS, Dialect, Reading
+from georefer.errors import ConfigError, InputError
+from georefer.geometry import Frame, Objects, obb_from_polygons
+from georefer.scenes import Question, Scene
+from georefer.scoring.graph import plain_name
+from georefer.tasks import TASKS, truth
+from georefer.tasks.base import BOX, OBB_FORM, OUTLINE, Form
+from georefer.tasks.given import restored, stored
+from georefer.tasks.thought import has_room
+
+_FORMS = {"box": BOX, "obb": OBB_FORM, "outline": OUTLINE}
+
+EXTRA_KINDS = frozenset({"duplicate", "empty-shape", "wrong-count"})
+"""Problems of a reading that each stand for something said and not kept: it counts as one shape too many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is true of one question, and how an answer to it is read.
+
+    `objects` are in scene pixels; none of them means that there is nothing. With `labelled` a shape must also bear
+    the right label; `thinks` says that a thought is asked for before the answer. `text` is the answer of a question
+    that is answered in words. Rewards of relations need `question` and `scene`.
+    """
+
+    objects: Objects
+    dialect: Dialect
+    frame: Frame
+    form: Form = BOX
+    labelled: bool = False
+    thinks: bool = False
+    text: str | None = None
+    question: Question | None = field(default=None, repr=False)
+    scene: Scene | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, question: Question, scene: Scene, dialect: Dialect, frame: Frame, *, labelled: bool = False) -> Truth:
+        """The truth of a task's question; a thought is asked for as `Task.prompt` does."""
+        task = TASKS[question.task]
+        form = task.form or BOX
+        gold = form.compared(truth(question, scene))
+        thinks = bool(question.params.get("thought")) and has_room(dialect)
+        return cls(gold, dialect, frame, form, labelled, thinks, question.answer_text, question, scene)
+
+    @cached_property
+    def boxes_T4(self) -> np.ndarray:
+        return self.objects.hbb_N4
+
+    @cached_property
+    def labels_T(self) -> np.ndarray:
+        return names_of(self.objects)
+
+    @cached_property
+    def obb_T5(self) -> np.ndarray:
+        return oriented(self.objects.geometries_N)
+
+    @cached_property
+    def spoken(self) -> str:
+        """The true answer as the dialect writes it, without a thought."""
+        if self.text is not None:
+            return self.text
+        return self.dialect.write(self.form.of(self.objects, self.dialect), self.frame, labelled=self.labelled)
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What a reward has worked out of this truth under a name of its own, made at the first answer."""
+        if name not in self._kept:
+            self._kept[name] = make()
+        return self._kept[name]
+
+    @cached_property
+    def _kept(self) -> dict[str, Any]:
+        return {}
+
+    # --- as a column of a dataset ------------------------------------------------------------------------
+
+    def to_json(self) -> str:
+        """All of it but the question and the scene, as one text: a column that any trainer carries along."""
+        plain = {
+            "objects": stored(self.objects), "dialect": self.dialect.name, "frame": self.frame.describe(),
+            "form": next(name for name, form in _FORMS.items() if form == self.form),
+            "labelled": self.labelled, "thinks": self.thinks, "text": self.text,
+        }  # fmt: skip
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> Truth:
+        """The truth of `to_json`; the same object for the same text, so that a group shares it. InputError if none."""
+        return _truth_from(text)
+
+
+@lru_cache(maxsize=4096)
+def _truth_from(text: str) -> Truth:
+    try:
+        plain = json.loads(text)
+        objects = restored(plain["objects"]) if plain["objects"] else Objects.none()
+        return Truth(
+            objects, DIALECTS[plain["dialect"]], Frame(**plain["frame"]), _FORMS[plain["form"]],
+            plain["labelled"], plain["thinks"], plain["text"],
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+        raise InputError(
+            f"the truth {str(text)[:80]!r} was found, and a text that Truth.to_json wrote was expected ({error!r}); "
+            "make the column again"
+        ) from error
+
+
+def oriented(geometries_N: np.ndarray) -> np.ndarray:
+    """Oriented boxes (N, 5) of areas: those that they are, or the smallest around them."""
+    boxes_N5 = obb_from_polygons(geometries_N)
+    if (others_N := np.isnan(boxes_N5).any(axis=1)).any():
+        around_K = shapely.oriented_envelope(geometries_N[others_N])
+        corners_K42 = np.array([shapely.get_coordinates(shape)[:4] for shape in around_K])
+        along_K2, across_K2 = corners_K42[:, 1] - corners_K42[:, 0], corners_K42[:, 2] - corners_K42[:, 1]
+        turn_K = np.degrees(np.arctan2(along_K2[:, 1], along_K2[:, 0]))
+        sides_K2 = np.column_stack([np.hypot(*along_K2.T), np.hypot(*across_K2.T)])
+        boxes_N5[others_N] = np.column_stack([corners_K42.mean(axis=1), sides_K2, turn_K])
+    return boxes_N5
+
+
+def names_of(objects: Objects) -> np.ndarray:
+    """Labels (N,) as they are compared."""
+    return np.array([plain_name(label) for label in objects.labels_N], dtype=object)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model said to a question, read when first asked for."""
+
+    text: str
+    truth: Truth
+
+    @cached_property
+    def reading(self) -> Reading:
+        return self.truth.dialect.read(self.text, self.truth.frame)
+
+    @cached_property
+    def shapes(self) -> Objects:
+        """What was said that has an area, in the form asked for."""
+        return self.reading.areas
+
+    @cached_property
+    def said(self) -> int:
+        """Shapes that were said, with those that repeat others or are none."""
+        reading = self.reading
+        return len(self.shapes) + sum(problem.kind in EXTRA_KINDS for problem in reading.problems)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it says in the dialect's words that there is nothing, and nothing else."""
+        return self.reading.says_none and not self.said
+
+
+Score = Callable[[Answer], float]
+
+
+@dataclass(frozen=True)
+class Reward:
+    """One way to value answers; `score` is a pure function of an answer and its truth.
+
+    `low` and `high` bound its values; `none` says what an answer earns where there is nothing to be found. `needs`
+    gives the reason why a truth cannot be used with it, or nothing. `reads` names the one dialect that a published
+    reward understands; ours read every dialect.
+    """
+
+    name: str
+    says: str
+    score: Score = field(repr=False)
+    none: str
+    source: str = "ours"
+    low: float = 0.0
+    high: float = 1.0
+    needs: Callable[[Truth], str] = field(default=lambda truth: "", repr=False)
+    reads: str | None = None
+    asks: str = "set"
+    """What it looks at: "set", "one", "graph", "relation", "number", "signals" (`georefer.training.rewards.exploits`)."""
+    write: Callable[[Objects, Truth], str] | None = field(default=None, repr=False)
+    """How objects are said to a published reward that reads a text of its own."""
+
+    def of(self, answers: Sequence[str | Answer], truths: Sequence[Truth]) -> np.ndarray:
+        """A value (N,) for each answer with its truth; give `answers_of` where several rewards look at them.
+
+        InputError where a truth lacks what the reward needs.
+        """
+        self.check(truths)
+        return np.array([self.score(answer) for answer in answers_of(answers, truths)], dtype=np.float64)
+
+    def check(self, truths: Sequence[Truth]) -> None:
+        """InputError, with the first reason, where a truth cannot be used; call it before a run begins."""
+        for one in {id(truth): truth for truth in truths}.values():
+            lack = self.needs(one)
+            if self.reads and one.dialect.name != self.reads:
+                lack = f"the dialect {one.dialect.name}, where only {self.reads} is read"
+            if lack:
+                raise InputError(f"the reward {self.name} was given a question with {lack}; choose another reward")
+
+    def renamed(self, name: str) -> Reward:
+        return replace(self, name=name)
+
+
+def answers_of(answers: Sequence[str | Answer], truths: Sequence[Truth]) -> list[Answer]:
+    """Answers with their truths, each to be read once."""
+    if len(answers) != len(truths):
+        raise ValueError(f"{len(answers)} answers came with {len(truths)} truths; give one truth for each answer")
+    return [a if isinstance(a, Answer) else Answer(a, t) for a, t in zip(answers, truths, strict=True)]
+
+
+# --- guarded ---------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Guarded:
+    """A reward that never lets a bad value pass: it is counted and becomes NaN, and more than `allowed` stop the run.
+
+    A bad value is one that was raised, is no number or lies outside the reward's range. With `allowed` 0 the first
+    one stops. A NaN says "no reward": trainers leave such an answer out of its group.
+    """
+
+    reward: Reward
+    allowed: int = 0
+    bad: int = 0
+    answers: int = 0
+    last: str = ""
+
+    def of(self, answers: Sequence[str | Answer], truths: Sequence[Truth]) -> np.ndarray:
+        self.reward.check(truths)
+        return np.array([self._one(answer) for answer in answers_of(answers, truths)], dtype=np.float64)
+
+    def _one(self, answer: Answer) -> float:
+        self.answers += 1
+        why = ""
+        value = float("nan")
+        try:
+            value = float(self.reward.score(answer))
+        except Exception as error:  # noqa: BLE001 - whatever a user's reward does, the run must say so
+            why = f"raised {error!r}"
+        if not why and not self.reward.low - 1e-9 <= value <= self.reward.high + 1e-9:
+            why = f"gave {value}, outside {self.reward.low:g} to {self.reward.high:g}"
+        if not why:
+            return value
+        self.bad += 1
+        self.last = f"the reward {self.reward.name} {why} for the answer {answer.text[:80]!r}"
+        if self.bad > self.allowed:
+            raise InputError(
+                f"{self.last}, bad value {self.bad} of {self.answers} where {self.allowed} are allowed; mend it"
+            )
+        return float("nan")
+
+
+def guarded(reward: Reward, truths: Sequence[Truth] = (), *, allowed: int = 0) -> Guarded:
+    """The reward behind a guard, tried on each truth first: on the true answer, on none and on babble.
+
+    Raises InputError at once where one of these raises, is no number or leaves the range, so that a run does not
+    begin with it.
+    """
+    reward.check(truths)
+    trial = Guarded(reward)
+    for one in {id(truth): truth for truth in truths}.values():
+        trial.of([_spoken_or_none(one), one.dialect.nothing, "banana", ""], [one] * 4)
+    return Guarded(reward, allowed)
+
+
+def _spoken_or_none(one: Truth) -> str:
+    try:
+        return one.spoken
+    except ValueError as error:
+        raise InputError(
+            f"the dialect {one.dialect.name} was found, and one that can hold the answer was expected ({error}); "
+            "choose another dialect or task"
+        ) from error
+
+
+# --- from outside ----------------------------------------------------------------------------------------
+
+
+def load_plug(name: str) -> Any:
+    """What "my_package.module:thing" or "./file.py:thing" names; ConfigError where there is none."""
+    module, _, thing = name.rpartition(":")
+    if not module or not thing.isidentifier():
+        raise ConfigError(f"the reward {name!r} was found; give a name of the table, package.module:thing or file:thing")
+    try:
+        found = getattr(_from_file(module) if module.endswith(".py") else importlib.import_module(module), thing, None)
+    except (ImportError, OSError, SyntaxError) as error:
+        raise ConfigError(f"the reward {name!r} cannot be loaded ({error}); check where it lies") from error
+    if not callable(getattr(found, "score", found)):
+        raise ConfigError(f"{name!r} holds no function or Reward called {thing}; write one there")
+    return found
+
+
+def _from_file(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"georefer_reward_{Path(path).stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
