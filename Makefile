@@ -10,7 +10,7 @@ install: $(VENV)/.installed
 # pip and not uv: pip also looks for the CPU build of torch where the machine offers one
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[models,captions,ray,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[models,grammar,http,serve,track,captions,ray,dev]'
 	touch $@
 
 demo: install        ## synth, build, sft, evaluate, sweep on a made-up area; results in runs/demo

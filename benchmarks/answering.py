@@ -1,8 +1,8 @@
 """Answers that share their image, and masks that are drafted, against transformers' own `generate` on the same model.
 
 The models are LLaVA's with random weights: 24 x 24 patches of 336 px, a text part of width 512 with 4 layers, digits
-and most letters a token each, as Llama has them. To say a mask, the last matrix alone is fitted in closed form, so every
-pass costs what it costs any model of this shape. Prints ratios of medians, both ways in turn in one process.
+and most letters a token each, as Llama has them. To say a mask, the last matrix alone is fitted in closed form, so
+every pass costs what it costs any model of this shape. Prints ratios of medians, both ways in turn in one process.
 
 `answering.py memory FORM QUESTIONS` is run by itself, so that one form's peak is not the other's.
 """

@@ -31,8 +31,8 @@ def loaded(checkpoint):
 def tiny():
     """A tiny model of lively weights, in evaluation mode: batch statistics would join its images."""
     settings = TinySettings(
-        image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48, stem_widths=(8, 8, 16), stem_blocks=(0, 0, 0),
-        initializer_range=0.5, seed=3,
+        image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48,
+        stem_widths=(8, 8, 16), stem_blocks=(0, 0, 0), initializer_range=0.5, seed=3,
     )  # fmt: skip
     made = create_tiny(settings, ["where is the red building? [1, 2, 3, 4]", "find every tank, none"])
     made.family.model.eval()

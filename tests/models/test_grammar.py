@@ -176,7 +176,7 @@ def test_wrong_grammars_and_missing_packages(loaded, monkeypatch):
         # a part of a rule, an optional part, a rule that falls with another
         ("visionreasoner", ("box",), '<answer>[{"point_2d": [1, 2]}]</answer>', '<answer>[{"bbox_2d": [1, 2, 3, 4], '
          '"point_2d": [1, 2]}]</answer>'),
-        ("moondream", ("points",), '{"objects": []}', '{"points": []}'),
+        ("moondream", ("points",), '{"objects": []}', '{"points": [{"x": 0.5, "y": 0.5}]}'),
         ("georefer", ("shape",), "none", "[1, 2, 3, 4]"),
     ],
 )  # fmt: skip

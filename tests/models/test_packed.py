@@ -100,6 +100,7 @@ def test_loss_and_gradients_equal_one_question_per_row(loaded, images, kind, att
     if kind == "paligemma" and attention == "sdpa":
         pytest.skip("Gemma 2 caps its attention, which sdpa cannot")
     own.set_attn_implementation(attention)
+    own.zero_grad()  # other tests learn on the same model
     plain = one_per_row(model, images)
     plain.backward()
     expected = gradients(own)

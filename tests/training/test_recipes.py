@@ -42,7 +42,7 @@ def test_its_own_family_learns_by_it(name, dataset, tmp_path):
                "validate.per_task=2", "validate.max_new_tokens=4"]  # fmt: skip
     settings = load_settings(SftSettings, RECIPES / name / "sft.toml", changes)
     start = build_checkpoint(FAMILY[name], tmp_path / "start")
-    side = 2 * 32 if settings.image_side else 0
+    side = 84 if settings.image_side else 0
     model = load_model(sft(replace(settings, dataset=(dataset,), start=str(start), image_side=side), tmp_path / "run"))
     assert model.dialect.name == (settings.dialect or model.family.dialect)
     # frozen means frozen: nothing of the tower is in what was saved

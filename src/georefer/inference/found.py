@@ -15,6 +15,9 @@ from georefer.dialects import Dialect, Reading
 from georefer.geometry import Frame, GeoGrid, Objects, Window
 from georefer.geometry.merge import Looks, Merged, MergeRule, merge_looks
 from georefer.geometry.shapes import Kind
+from georefer.inference.calibration import Calibration
+from georefer.inference.refine import KEPT_BECAUSE, REFINED_BY
+from georefer.inference.said import Scores, scored
 
 TEXT_SHOWN = 200
 """Characters of an answer that the failures layer keeps; all of it is in answers.jsonl."""
@@ -22,11 +25,12 @@ TEXT_SHOWN = 200
 
 @dataclass(frozen=True)
 class WindowAnswer:
-    """What a model said about one window when asked for one class."""
+    """What a model said about one window when asked for one class; `scores` as in `said.Said`."""
 
     window: Window
     label: str
     text: str
+    scores: Scores | None = None
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -34,11 +38,13 @@ class WindowAnswer:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> WindowAnswer:
-        return cls(Window(*row["window"]), row["label"], row["text"])
+        scores = row.get("scores")
+        return cls(Window(*row["window"]), row["label"], row["text"], None if scores is None else tuple(scores))
 
     def to_row(self) -> dict[str, Any]:
         box = self.window
-        return {"window": [box.x, box.y, box.width, box.height], "label": self.label, "text": self.text}
+        said = {"window": [box.x, box.y, box.width, box.height], "label": self.label, "text": self.text}
+        return said if self.scores is None else {**said, "scores": list(self.scores)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +61,12 @@ class WindowReading:
         return not self.reading.readable or any(p.is_loss for p in self.reading.problems)
 
 
-def read_answer(answer: WindowAnswer, size: tuple[int, int], dialect: Dialect, frame: Frame) -> WindowReading:
+def read_answer(
+    answer: WindowAnswer, size: tuple[int, int], dialect: Dialect, frame: Frame, calibration: Calibration | None = None
+) -> WindowReading:
     """`size` is (width, height) of the image in which the model saw the window."""
     window = answer.window
-    reading = dialect.read(answer.text, frame)
+    reading = scored(dialect.read(answer.text, frame), answer.scores, calibration)
     in_window = reading.areas.scale(window.width / size[0], window.height / size[1])
     on_raster = in_window.crop(Window(-window.x, -window.y, 0, 0))
     labelled = Objects.of(
@@ -110,9 +118,9 @@ def _attributes(merged: Merged, windows_N4: np.ndarray) -> list[dict[str, Any]]:
 # --- layers ----------------------------------------------------------------------------------------------
 
 
-def found_layer(found: Objects, grid: GeoGrid) -> geopandas.GeoDataFrame:
-    """Found objects in the raster's CRS (in pixels, y down, where it has none)."""
-    columns = {
+def found_layer(found: Objects, grid: GeoGrid, *, refined: bool = False) -> geopandas.GeoDataFrame:
+    """Found objects in the raster's CRS (in pixels, y down, where it has none); `refined` adds what a refiner said."""
+    columns: dict[str, Any] = {
         "id": list(found.ids_N),
         "label": list(found.labels_N),
         "score": found.scores_N,
@@ -120,6 +128,8 @@ def found_layer(found: Objects, grid: GeoGrid) -> geopandas.GeoDataFrame:
         "window": [a["window"] for a in found.attributes_N],
         "whole": [a["whole"] for a in found.attributes_N],
     }
+    if refined:
+        columns |= {key: [a.get(key, "") for a in found.attributes_N] for key in (REFINED_BY, KEPT_BECAUSE)}
     return geopandas.GeoDataFrame(columns, geometry=found.to_world(grid), crs=grid.crs)
 
 

@@ -54,5 +54,6 @@ def _kind(name: str | Path) -> str:
 
 
 def _is_transformers(folder: Path) -> bool:
-    looks_like_one = (folder / "config.json").is_file() or any(folder.glob("*.safetensors"))
+    named = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    looks_like_one = named or any(folder.glob("*.safetensors"))
     return looks_like_one and not (folder / "tiny.json").is_file()

@@ -32,8 +32,11 @@ class Model(Protocol):
     how it says geometry. `generate` answers in the order asked, greedily, deterministic for equal input.
     """
 
-    name: str
-    dialect: Dialect
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dialect(self) -> Dialect: ...
 
     def frame_for(self, size: tuple[int, int]) -> Frame: ...
 

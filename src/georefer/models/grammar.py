@@ -19,7 +19,6 @@ from torch import Tensor
 from georefer.errors import InputError, MissingExtra
 from georefer.models.speaking import Speech
 
-
 _PIECE = re.compile(r'"(?:\\.|[^"\\])*"|/(?:\\.|[^/\\])*/|\w+|\s+|.')
 
 
@@ -43,7 +42,8 @@ def without(grammar: str, *rules: str) -> str:
 
 def _alternatives(pieces: list[str], dropped: set[str]) -> str:
     """What is left of alternatives up to the end of their group, read from the end of the list."""
-    made, one, lost = [], "", False
+    made: list[str] = []
+    one, lost = "", False
     while pieces:
         piece = pieces.pop()
         if piece in (")", "|"):

@@ -24,6 +24,9 @@ from georefer.models.families import FAMILIES
 from georefer.models.families.base import Family
 from georefer.models.transformers_model import SETTINGS_FILE, TransformersModel, quiet
 
+SHIPPED = Path(__file__).parent / "checkpoints"
+"""Checkpoints that come with georefer; each holds a model card."""
+
 _WRONG = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError, SafetensorError)
 
 
@@ -97,6 +100,8 @@ def _folder(name: str | Path) -> Path:
     """The checkpoint's folder; one under a hub id is fetched, or found among those fetched before."""
     if Path(name).is_dir():
         return Path(name)
+    if Path(name).name == str(name) and (SHIPPED / name).is_dir():
+        return SHIPPED / name
     fetched: str = _read(str(name), "its files", lambda: snapshot_download(str(name), allow_patterns=list(_FILES)))
     return Path(fetched)
 

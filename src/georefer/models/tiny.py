@@ -20,16 +20,14 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedT
 from georefer.dialects import DIALECTS
 from georefer.errors import CheckpointError, InputError
 from georefer.models.families.tiny import SETTINGS_FILE, Tiny, TinyProcessor, TinySettings
+from georefer.models.loading import SHIPPED
 from georefer.models.speaking import Speech
 from georefer.models.tiny_tokenizer import IMAGE, build_tokenizer, number_ids
 from georefer.models.tiny_vision import TinyVision, TinyVisionConfig
 from georefer.models.transformers_model import SETTINGS_FILE as SPEECH_FILE
 from georefer.models.transformers_model import TransformersModel, quiet
 
-__all__ = ["SHIPPED", "TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "load"]
-
-SHIPPED = Path(__file__).parent / "checkpoints"
-"""Checkpoints that come with georefer; each holds a model card."""
+__all__ = ["TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "load"]
 
 ROWS_AT_ONCE = 256
 """Its cache is small: many questions are answered together."""
@@ -64,6 +62,7 @@ def load(name: str | Path, dialect: str | None = None) -> TransformersModel:
         )
     try:
         model, processor = _read(folder)
+        model.name_or_path = str(name)  # as the user said it: an adapter names its base so
         spoken = dialect or _written_dialect(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(

@@ -129,6 +129,12 @@ class TransformersModel:
         more = set_ids if isinstance(set_ids, list) else [set_ids]
         return self.speech.end_ids | {i for i in more if i is not None}
 
+    def seeing(self, side: int) -> TransformersModel:
+        """The same weights with their images shown as squares of another side, where the family can interpolate."""
+        self.family.interpolate_positions(side)
+        # an image is more tokens now
+        return replace(self, speech=Speech(self.family.processor, self.system))
+
     # --- for training -----------------------------------------------------------------------------------------
 
     def pixels(self, images: Sequence[np.ndarray]) -> dict[str, Tensor]:

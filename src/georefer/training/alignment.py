@@ -108,10 +108,10 @@ def alignment_counts(targets: Sequence[AlignmentTargets]) -> dict[str, float]:
 
 
 def _words_sum(scores_KV: Tensor, words_K: Sequence[Sequence[int]]) -> Tensor:
-    at = {"dtype": torch.long, "device": scores_KV.device}
-    row = torch.tensor([k for k, words in enumerate(words_K) for _ in words], **at)
-    word = torch.tensor([word for words in words_K for word in words], **at)
-    share = torch.tensor([1.0 / len(words) for words in words_K for _ in words], device=scores_KV.device)
+    device = scores_KV.device
+    row = torch.tensor([k for k, words in enumerate(words_K) for _ in words], dtype=torch.long, device=device)
+    word = torch.tensor([word for words in words_K for word in words], dtype=torch.long, device=device)
+    share = torch.tensor([1.0 / len(words) for words in words_K for _ in words], device=device)
     return -(scores_KV.log_softmax(-1)[row, word] * share).sum()
 
 

@@ -128,7 +128,14 @@ class _Desk:
             weights += [self.task_weights.get(question.task, 1.0)] * len(found.turns)
         targets = None if self.align is None else self.align.targets(scene)
         made = Example(
-            scene.id, pictures, number, scene.size, tuple(turns), np.array(lengths, np.int64), np.array(weights), targets
+            scene.id,
+            pictures,
+            number,
+            scene.size,
+            tuple(turns),
+            np.array(lengths, np.int64),
+            np.array(weights),
+            targets,
         )
         return made, Account.of(fitted)
 

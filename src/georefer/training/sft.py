@@ -163,7 +163,7 @@ def _starting_model(settings: SftSettings, datasets: Sequence[Dataset]) -> Trans
         model = load_model(settings.start, **({"dialect": settings.dialect} if settings.dialect else {}))
         if not isinstance(model, TransformersModel):
             raise CheckpointError(f"{settings.start} cannot be trained here; give a checkpoint's folder or hub id")
-        return model
+        return model.seeing(settings.image_side) if settings.image_side else model
     frame_numbers = settings.model.numbers
     texts = [text for d in datasets for text in _texts(d, frame_numbers)]
     return create_tiny(settings.model, texts)

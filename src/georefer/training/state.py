@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from georefer.errors import CheckpointError
 from georefer.runlog import swap_folder
 from georefer.training.processes import Processes, trained
+from georefer.training.zero import gathered, pieces, restore
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class State:
     """The state folder: `state.safetensors` (module/NAME, optimiser/NAME/MOMENT) and `state.json`.
 
     Frozen weights are not in it: they are those the run started from, which `identity` must tell apart. The file is
-    the same however many processes wrote it, sharded or not. All processes call; the first one writes.
+    the same however many processes wrote it, sharded or not; DeepSpeed alone has a file for each process, for as many
+    of them. All processes call; the first one writes.
     """
 
     folder: Path
@@ -47,12 +49,16 @@ class State:
     def save(self, standing: Standing) -> None:
         """Written beside, then swapped in; a kill leaves the old state or the new one."""
         self.processes.even_buffers()
-        tensors = dict(self._whole())
+        partial = self.folder.with_name(f"{self.folder.name}.partial")
         if self.processes.is_main:
-            partial = self.folder.with_name(f"{self.folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            save_file(tensors, partial / "state.safetensors")
+        self.processes.wait()
+        tensors = self._tensors()
+        if tensors:
+            save_file(tensors, partial / self._file)
+        self.processes.wait()
+        if self.processes.is_main:
             values = {**vars(standing), "identity": self.identity}
             (partial / "state.json").write_text(json.dumps(values, indent=1, default=str), encoding="utf-8")
             swap_folder(partial, self.folder)
@@ -69,13 +75,31 @@ class State:
             values = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
             self._refuse_others(values.pop("identity"))
             standing = Standing(**values)
-            with safe_open(self.folder / "state.safetensors", framework="pt") as file:
-                self._restore(file)
+            if self.processes.by_deepspeed:
+                restore(self.processes, load_file(self.folder / self._file))
+            else:
+                with safe_open(self.folder / self._file, framework="pt") as file:
+                    self._restore(file)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise CheckpointError(
                 f"{self.folder} is damaged ({error}); remove the run folder and train again"
             ) from error
         return standing
+
+    @property
+    def _file(self) -> str:
+        processes = self.processes
+        return (
+            f"piece-{processes.rank}-of-{processes.world}.safetensors"
+            if processes.by_deepspeed
+            else "state.safetensors"
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """What this process writes: everything in the first one, nothing in others, or its piece under DeepSpeed."""
+        if self.processes.by_deepspeed:
+            return {name: _alone(tensor).clone() for name, tensor in pieces(self.processes).items()}
+        return dict(self._whole())
 
     def _refuse_others(self, theirs: Mapping[str, Any]) -> None:
         ours = json.loads(json.dumps(self.identity, default=str))
@@ -162,6 +186,10 @@ def _moment(value: Tensor, parameter: nn.Parameter) -> Tensor:
 @contextmanager
 def whole_weights(processes: Processes) -> Iterator[None]:
     """Inside, the modules of the first process hold whole weights, so that they can be saved in their own format."""
+    if processes.by_deepspeed:
+        with gathered(processes.together):
+            yield
+        return
     taken = make_whole(processes)
     try:
         yield
@@ -172,6 +200,9 @@ def whole_weights(processes: Processes) -> Iterator[None]:
 
 def make_whole(processes: Processes) -> list[tuple[nn.Module, str, nn.Parameter]]:
     """Puts whole weights on the CPU in the place of shards, in the first process; returns what stood where."""
+    if processes.by_deepspeed:
+        gathered(processes.together).__enter__()
+        return []
     taken: list[tuple[nn.Module, str, nn.Parameter]] = [
         (module, name, parameter)
         for module in processes.together.modules()

@@ -105,7 +105,7 @@ class Florence2(Family):
         memory, seen_RP = self._read(read)
         begins = [self.decoder.config.decoder_start_token_id, self.processor.tokenizer.bos_token_id]
         held = _Held(constraints, end_ids, len(begins))
-        made = self.bare.generate(
+        made_RT = self.bare.generate(
             input_ids=pad_sequence(ids, batch_first=True, padding_value=self.decoder.config.pad_token_id),
             attention_mask=seen_RP,
             encoder_outputs=memory,
@@ -116,18 +116,24 @@ class Florence2(Family):
             do_sample=False,
             eos_token_id=sorted(end_ids),
             forced_eos_token_id=None,
-            return_dict_in_generate=True,
-            output_logits=True,
             **({"no_repeat_ngram_size": 0} if any(constraints) else {}),
         )
-        ids_RT = made.sequences[:, len(begins) :]
-        logprobs_RT = torch.stack([scores.float().log_softmax(-1) for scores in made.logits], dim=1).gather(
-            2, ids_RT[:, :, None]
-        )[:, :, 0]
+        hidden_RTD = self.decoder.decoder(
+            input_ids=made_RT[:, :-1],
+            encoder_hidden_states=memory.last_hidden_state,
+            encoder_attention_mask=seen_RP,
+            use_cache=False,
+        ).last_hidden_state[:, len(begins) - 1 :]
         return [
-            _ended(ids, logprobs, end_ids, stuck)
-            for ids, logprobs, stuck in zip(ids_RT.tolist(), logprobs_RT.tolist(), held.stuck, strict=True)
+            _ended(ids_T.tolist(), self._logprobs(hidden_TD, ids_T), end_ids, stuck)
+            for ids_T, hidden_TD, stuck in zip(made_RT[:, len(begins) :], hidden_RTD, held.stuck, strict=True)
         ]
+
+    def _logprobs(self, hidden_TD: Tensor, ids_T: Tensor) -> list[float]:
+        """Read row by row behind the answer: scores of all steps of all rows would be gigabytes."""
+        logprobs_TV = self.logits(hidden_TD).float().log_softmax(-1)
+        found: list[float] = logprobs_TV.gather(1, ids_T[:, None])[:, 0].tolist()
+        return found
 
     def _read(self, embedded: Sequence[Tensor]) -> tuple[BaseModelOutput, Tensor]:
         """What the encoder makes of rows (P, D), and which of its tokens are real (R, P)."""

@@ -55,9 +55,9 @@ REWARDS: dict[str, Reward] = {**OURS, **PUBLISHED}
 
 
 def load_reward(name: str) -> Reward:
-    """A reward of the table, or "my_package.module:reward" and "./reward.py:score": a Reward or a function of an Answer.
+    """A reward of the table, or what "my_package.module:reward" or "./reward.py:score" names.
 
-    A function's values are to lie within 0 and 1. ConfigError where there is none of that name.
+    That is a Reward or a function of an Answer. A function's values are to lie within 0 and 1. ConfigError where there is none of that name.
     """
     if name in REWARDS:
         return REWARDS[name]

@@ -192,7 +192,7 @@ class Reward:
     needs: Callable[[Truth], str] = field(default=lambda truth: "", repr=False)
     reads: str | None = None
     asks: str = "set"
-    """What it looks at: "set", "one", "graph", "relation", "number", "signals" (`georefer.training.rewards.exploits`)."""
+    """What it looks at: "set", "one", "graph", "relation", "number" or "signals"; exploits are chosen by it."""
     write: Callable[[Objects, Truth], str] | None = field(default=None, repr=False)
     """How objects are said to a published reward that reads a text of its own."""
 
@@ -206,7 +206,7 @@ class Reward:
 
     def check(self, truths: Sequence[Truth]) -> None:
         """InputError, with the first reason, where a truth cannot be used; call it before a run begins."""
-        for one in {id(truth): truth for truth in truths}.values():
+        for one in _once(truths):
             lack = self.needs(one)
             if self.reads and one.dialect.name != self.reads:
                 lack = f"the dialect {one.dialect.name}, where only {self.reads} is read"
@@ -215,6 +215,10 @@ class Reward:
 
     def renamed(self, name: str) -> Reward:
         return replace(self, name=name)
+
+
+def _once(truths: Sequence[Truth]) -> list[Truth]:
+    return list({id(one): one for one in truths}.values())
 
 
 def answers_of(answers: Sequence[str | Answer], truths: Sequence[Truth]) -> list[Answer]:
@@ -274,7 +278,7 @@ def guarded(reward: Reward, truths: Sequence[Truth] = (), *, allowed: int = 0) -
     """
     reward.check(truths)
     trial = Guarded(reward)
-    for one in {id(truth): truth for truth in truths}.values():
+    for one in _once(truths):
         trial.of([_spoken_or_none(one), one.dialect.nothing, "banana", ""], [one] * 4)
     return Guarded(reward, allowed)
 
@@ -296,7 +300,9 @@ def load_plug(name: str) -> Any:
     """What "my_package.module:thing" or "./file.py:thing" names; ConfigError where there is none."""
     module, _, thing = name.rpartition(":")
     if not module or not thing.isidentifier():
-        raise ConfigError(f"the reward {name!r} was found; give a name of the table, package.module:thing or file:thing")
+        raise ConfigError(
+            f"the reward {name!r} was found; give a name of the table, package.module:thing or file:thing"
+        )
     try:
         found = getattr(_from_file(module) if module.endswith(".py") else importlib.import_module(module), thing, None)
     except (ImportError, OSError, SyntaxError) as error:

@@ -103,7 +103,7 @@ def _rex_truth(truth: Truth) -> dict[str, list[list[float]]]:
 def _rft_rows(truth: Truth) -> str:
     def make() -> str:
         rows = [{"Position": box, "Confidence": 1.0} for box in _steps(truth.objects, truth)]
-        return f"<answer>{str(rows)}</answer>"
+        return f"<answer>{rows!s}</answer>"
 
     return truth.kept("visual-rft", make)
 
@@ -225,8 +225,8 @@ _PUBLISHED = (
     ),
     Reward(
         "visual-rft-confidence", "confidence of hits, 1 - confidence of false alarms",
-        lambda a: others.visual_rft_confidence_reward(a.text, _rft_rows(a.truth)), "1 - confidence for a box, 0 for none",
-        _RFT, needs=needs_shapes, reads="visual-rft",
+        lambda a: others.visual_rft_confidence_reward(a.text, _rft_rows(a.truth)),
+        "0 for none, else 1 - confidence", _RFT, needs=needs_shapes, reads="visual-rft",
     ),
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """VLM-R1's rewards over boxes: the IoU of one box, AP of one image in four ways, a weighted sum.
 
 Source: github.com/om-ai-lab/VLM-R1 at 90052f4, src/open-r1-multimodal/src/open_r1/grpo_jsonl.py and
-vlm_modules/qwen_module.py; its quirks are listed in `georefer.evaluation.protocols.vlm_r1`. The original builds a COCO data set for each answer;
-here an image is a few lists, and equal matchings at several thresholds are scored once.
+vlm_modules/qwen_module.py; the quirks are listed in `georefer.evaluation.protocols.vlm_r1`. The original builds a COCO
+data set for each answer; here an image is a few lists, and equal matchings at several thresholds are scored once.
 """
 
 from __future__ import annotations
