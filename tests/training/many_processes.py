@@ -160,7 +160,8 @@ def main() -> None:
     # sharded, what no process uses still takes a step without a gradient: let some use everything at each
     is_sharded = "ACCELERATE_USE_FSDP" in os.environ or "ACCELERATE_USE_DEEPSPEED" in os.environ
     end = run(folder, steps, every=1 if is_sharded else 3)
-    print(json.dumps({"rank": end.rank, "world": end.world, "written": written}), flush=True)
+    # in one write: both processes share this stream
+    os.write(1, (json.dumps({"rank": end.rank, "world": end.world, "written": written}) + "\n").encode())
 
 
 if __name__ == "__main__":

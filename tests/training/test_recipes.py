@@ -45,6 +45,7 @@ def test_its_own_family_learns_by_it(name, dataset, tmp_path):
     side = 84 if settings.image_side else 0
     model = load_model(sft(replace(settings, dataset=(dataset,), start=str(start), image_side=side), tmp_path / "run"))
     assert model.dialect.name == (settings.dialect or model.family.dialect)
+    assert not side or model.frame_for((100, 100)).size == (side, side)
     # frozen means frozen: nothing of the tower is in what was saved
     saved = load_file(tmp_path / "run" / "model" / "adapter_model.safetensors")
     assert saved and all(model.family.part_of(n.removeprefix("base_model.model.")) != "vision" for n in saved)

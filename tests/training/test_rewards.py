@@ -1,6 +1,7 @@
 """Rewards of our own: what they are worth in plain cases, groups, guards, names, columns."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from georefer.errors import ConfigError, InputError
 from georefer.geometry import OBB, Frame, GeoGrid, Objects
 from georefer.scenes import Question, Scene, SceneRelation
 from georefer.tasks import OBB_FORM, OUTLINE, TASKS
+from georefer.tasks.relation import ends_params
 from georefer.training.rewards import OURS, REWARDS, Answer, Reward, Truth, answers_of, guarded, load_reward
 from georefer.training.rewards.ours import set_score, wasserstein
 
@@ -129,10 +131,10 @@ def test_a_missed_tiny_target_still_says_how_near_it_was():
     true = truth_of([[100, 100, 106, 106]])
     near = [value("iou-tiny", said([100 + d, 100, 106 + d, 106]), true) for d in range(0, 60, 3)]
     assert near[0] == 1.0 and near[2] == pytest.approx(np.exp(-6 / 8)) and near[4] > 0.2
-    assert all(a > b > 0 for a, b in zip(near, near[1:], strict=False))
+    assert all(a > b > 0 for a, b in pairwise(near))
     assert value("iou", said([106, 100, 112, 106]), true) == 0  # where IoU says nothing
     sizes = [value("iou-tiny", said([103 - h, 103 - h, 103 + h, 103 + h]), true) for h in (3, 6, 12, 48, 100)]
-    assert all(a > b for a, b in zip(sizes, sizes[1:], strict=False)) and sizes[-1] < 0.001
+    assert all(a > b for a, b in pairwise(sizes)) and sizes[-1] < 0.001
 
 
 def test_large_targets_are_judged_by_overlap_alone_and_those_between_by_both():
@@ -140,8 +142,10 @@ def test_large_targets_are_judged_by_overlap_alone_and_those_between_by_both():
     assert value("iou-tiny", text, truth_of(BOXES[:1])) == value("iou", text, truth_of(BOXES[:1]))
     middle = truth_of([[100, 100, 120, 120]])
     text = said([110, 100, 130, 120])
-    assert value("iou", text, middle) < value("iou-tiny", text, middle) == pytest.approx(
-        (1 / 3 + np.exp(-10 / 20)) / 2, abs=1e-9
+    assert (
+        value("iou", text, middle)
+        < value("iou-tiny", text, middle)
+        == pytest.approx((1 / 3 + np.exp(-10 / 20)) / 2, abs=1e-9)
     )
 
 
@@ -219,8 +223,6 @@ def test_a_graph_is_worth_its_relations():
 def test_predicates_between_two_places():
     scene = graph_truth().scene
     task = TASKS["relation-detection"]
-    from georefer.tasks.relation import ends_params
-
     question = Question("q", "s", task.name, ends_params(scene, "0", "1"), answer_text="approach")
     true = Truth.of(question, scene, SPEAKS, FRAME)
     assert value("relation", "approach", true) == 1
@@ -300,7 +302,7 @@ def test_the_true_answer_earns_all_and_babble_stays_within_the_range(name):
         frame = DIALECTS[dialect].frame_for(SIZE)
         true = truth_of(BOXES[:1], DIALECTS[dialect], frame)
         assert value(name, true.spoken, true) > 0.9
-        letters = np.array(list("[]{}0123456789,. :\"<>answer/think;@-\n"))
+        letters = np.array(list('[]{}0123456789,. :"<>answer/think;@-\n'))
         texts = ["".join(rng.choice(letters, 60)) for _ in range(60)] + [true.spoken[:k] for k in range(0, 60, 3)]
         values = OURS[name].of(texts, [true] * len(texts))
         assert ((values >= 0) & (values <= 1)).all()
@@ -370,7 +372,7 @@ def test_a_truth_travels_as_text():
             true.dialect, true.frame, true.form, true.thinks,
         )  # fmt: skip
     for broken in ("", "{}", "[1]", json.dumps({"objects": 3}), "[" * 100_000):
-        with pytest.raises(InputError, match="Truth.to_json"):
+        with pytest.raises(InputError, match="a text that Truth"):
             Truth.from_json(broken)
 
 

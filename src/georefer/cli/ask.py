@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from georefer.cli.options import add_model
+from georefer.cli.options import add_answering, add_model
 
 MAX_SIDE_PX = 2048
 
@@ -22,24 +22,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--where", metavar="EXPRESSION", help="the one object meant, such as 'the red roofed building'")
     what.add_argument("--is-there", metavar="CLASS", help="yes or no")
     what.add_argument("--prompt", help="the model's own words")
+    add_answering(parser)
     parser.add_argument("--png", type=Path, help="draw the answer into this picture")
 
 
 def run(options: argparse.Namespace) -> int:
     from georefer.imagery.raster import open_imagery
     from georefer.inference.ask import ask
+    from georefer.inference.calibration import load_calibration
+    from georefer.inference.refine import load_refiner
     from georefer.models import load_model
 
+    refiner = load_refiner(options.refine) if options.refine else None
     model = load_model(options.model)
+    calibration = load_calibration(options.calibration, model.name) if options.calibration else None
     with open_imagery(options.image) as imagery:
         image_HW3, grid = _shown(imagery, options.window)
         frame = model.frame_for((image_HW3.shape[1], image_HW3.shape[0]))
-        answer = ask(model, image_HW3, _prompt(options, model.dialect, frame), grid)
+        prompt, grammar = _prompt(options, model.dialect, frame)
+        answer = ask(model, image_HW3, prompt, grid, grammar=grammar, calibration=calibration, refiner=refiner)
     print(f"{answer.prompt}  ->  {answer.text}")
     lonlat = answer.lonlat_boxes()
-    for i, box in enumerate(answer.reading.objects.hbb_N4):
+    for i, found in enumerate(answer.reading.objects):
         place = "" if lonlat is None else "   lon/lat " + ", ".join(f"{v:.6f}" for v in lonlat[i])
-        print("pixels " + ", ".join(f"{v:.1f}" for v in box) + place)
+        print("pixels " + ", ".join(f"{v:.1f}" for v in found.geometry.bounds) + place + _remarks(found, calibration))
     for problem in answer.reading.problems:
         print(f"note: {problem.message}")
     if options.png:
@@ -65,18 +71,32 @@ def _shown(imagery, window: list[int] | None):
     return imagery.read(part, size).image_HW3, grid.crop(part).resize(*size)
 
 
-def _prompt(options: argparse.Namespace, dialect, frame) -> str:
+def _remarks(found, calibration) -> str:
+    """How sure the model was of an object, and what the refiner did."""
+    from georefer.inference.refine import KEPT_BECAUSE, REFINED_BY
+
+    said = "" if found.score is None else f"   {'probability' if calibration else 'confidence'} {found.score:.2f}"
+    if REFINED_BY in found.attributes:
+        said += f"   refined by {found.attributes[REFINED_BY]}"
+    return said + (f"   kept: {found.attributes[KEPT_BECAUSE]}" if KEPT_BECAUSE in found.attributes else "")
+
+
+def _prompt(options: argparse.Namespace, dialect, frame) -> tuple[str, str | None]:
+    """What is asked, and the grammar that the answer is held to."""
+    from georefer.inference.said import grammar_for
     from georefer.scenes import Question
     from georefer.tasks import TASKS
 
     if options.prompt:
-        return options.prompt
+        return options.prompt, dialect.grammar() if options.grammar else None
     task, params = (
         ("detection", {"label": options.find}) if options.find
         else ("rec", {"expression": options.where}) if options.where
         else ("presence", {"label": options.is_there})
     )  # fmt: skip
-    return TASKS[task].prompt(Question("", "", task, params), dialect, frame)
+    question = Question("", "", task, params)
+    grammar = grammar_for(question, dialect) if options.grammar else None
+    return TASKS[task].prompt(question, dialect, frame), grammar
 
 
 def _draw(path: Path, image_HW3, answer) -> None:

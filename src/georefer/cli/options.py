@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from georefer.models import Model
 
 Settings = TypeVar("Settings")
 
@@ -31,6 +35,39 @@ def settings_of(cls: type[Settings], options: argparse.Namespace, extra: tuple[s
     return load_settings(cls, options.recipe, [*options.overrides, *extra], options.base)
 
 
+MODEL = "a model folder, the name of a shipped checkpoint, a hub id, or the address of a server"
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The model to ask."""
-    parser.add_argument("model", help="a model folder, or the name of a shipped checkpoint")
+    parser.add_argument("model", help=MODEL)
+
+
+def add_answering(parser: argparse.ArgumentParser, *, refine: bool = True) -> None:
+    """How answers are held to a form, and what is made of them."""
+    parser.add_argument(
+        "--grammar",
+        action="store_true",
+        help="let shapes be said in well-formed answers only (checkpoints, no servers)",
+    )
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FILE",
+        help="what 'georefer evaluate --calibrate' wrote: scores become probabilities of being right",
+    )  # fmt: skip
+    if refine:
+        parser.add_argument("--refine", metavar="snap|sam:FOLDER", help="draw shapes anew, by edges or by a SAM")
+
+
+def answering_overrides(options: argparse.Namespace) -> tuple[str, ...]:
+    """Those of `add_answering` as overrides of a recipe."""
+    chosen = {"calibration": options.calibration and str(options.calibration.absolute()), "refine": options.refine}
+    said = tuple(f"{key}={json.dumps(value)}" for key, value in chosen.items() if value)
+    return (*said, "grammar=true") if options.grammar else said
+
+
+def asked_model(name: str, out: Path) -> Model:
+    """The model; one behind an address keeps each answer in `out` at once, so that no end loses what was paid for."""
+    from georefer.models import load_model
+
+    is_address = name.lower().startswith(("http://", "https://"))
+    return load_model(name, cache=out / "requests.jsonl") if is_address else load_model(name)

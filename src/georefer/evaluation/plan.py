@@ -26,7 +26,9 @@ class EvaluateSettings:
     `tasks` names the tasks asked, all where it is empty. `limit` bounds the number of *scenes*, drawn by `seed`
     from those with questions; all questions of a drawn scene are asked, since answers about one image go
     together in the intervals. `batch` is how many prompts a model gets at once: it changes speed, not the
-    result. `blind` repeats the whole run with every image replaced by mid-grey.
+    result. `blind` repeats the whole run with every image replaced by mid-grey. With `grammar`, answers that are
+    shapes are held to the dialect's grammar. `calibration` (a file) changes only the report: confidences become
+    probabilities of being right.
     """
 
     dataset: Path | None = None
@@ -37,6 +39,8 @@ class EvaluateSettings:
     max_new_tokens: int = 256
     blind: bool = True
     seed: int = 0
+    grammar: bool = False
+    calibration: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("limit", "batch", "max_new_tokens"):

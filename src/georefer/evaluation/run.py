@@ -1,7 +1,8 @@
 """Ask once and keep every raw answer, so that scoring never needs the model again.
 
     out/run.json            what was asked of whom; written before the first answer
-    out/answers.jsonl       one row an answer: id, scene_id, task, prompt, text, seconds, batch
+    out/answers.jsonl       one row an answer: id, scene_id, task, prompt, text, seconds, batch; and from a model that
+                            gives log-probabilities, scores: its confidence in each object, in the order of reading
     out/blind/...           the same two files of the run that showed mid-grey images
 
 `seconds` is the time of the whole batch of `batch` prompts that an answer came in. `frames` in run.json holds
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from georefer.dialects import Dialect
 from georefer.errors import DatasetError, InputError
 from georefer.evaluation.plan import EvaluateSettings, Plan, planned, prompts_digest, questions_of
 from georefer.geometry import Frame
+from georefer.inference.said import grammar_for, said_to
 from georefer.models.base import Ask, Model
 from georefer.runlog import JsonLines, progress, versions, write_json
 from georefer.scenes import Dataset, Question, Scene
@@ -40,9 +42,12 @@ MID_GREY = 128
 
 IDENTITY = (
     "format", "model", "dialect", "frames", "fingerprint", "split", "tasks", "limit", "seed", "questions",
-    "prompts", "max_new_tokens", "blind",
+    "prompts", "max_new_tokens", "grammar", "blind",
 )  # fmt: skip
 """What must be equal for two sets of answers to be one run; the batch size and the clock may differ."""
+
+_OLDER: Mapping[str, Any] = {"grammar": False}
+"""What runs were that do not say it, because all were."""
 
 SORTED_BATCHES = 4
 """Batches gathered before they are sorted by task: enough for equal lengths, few enough images in memory."""
@@ -65,7 +70,7 @@ def ask(model: Model, dataset: Dataset, settings: EvaluateSettings, out: Path | 
     batches = _batches(model, dataset, plan, settings, asked, blind)
     total = -(-open_questions // settings.batch)
     for batch in progress(batches, BLIND if blind else "asking", total, "batch"):
-        answers.append(_answered(model, batch, settings.max_new_tokens))
+        answers.append(_answered(model, batch, settings))
     return folder
 
 
@@ -75,7 +80,7 @@ def read_run(folder: Path | str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder} has no run.json, so it holds no answers; run 'georefer evaluate' into it first")
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = {**_OLDER, **json.loads(path.read_text(encoding="utf-8"))}
         missing = [key for key in IDENTITY if key not in run]
     except (ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); evaluate again into another folder") from error
@@ -117,6 +122,7 @@ def _describe_run(
         "questions": len(questions_of(plan)),
         "prompts": prompts_digest(plan),
         "max_new_tokens": settings.max_new_tokens,
+        "grammar": settings.grammar,
         "blind": blind,
         "settings": to_plain(settings),
         "versions": versions(),
@@ -199,9 +205,10 @@ def _to_ask(question: Question, dialect: Dialect, frame: Frame, image_HW3: np.nd
     return Ask(image_HW3, TASKS[question.task].prompt(question, dialect, frame), "" if blind else question.id)
 
 
-def _answered(model: Model, batch: list[tuple[Question, Ask]], max_new_tokens: int) -> list[dict[str, Any]]:
+def _answered(model: Model, batch: list[tuple[Question, Ask]], settings: EvaluateSettings) -> list[dict[str, Any]]:
+    grammars = [grammar_for(question, model.dialect) if settings.grammar else None for question, _ in batch]
     start = time.perf_counter()
-    texts = model.generate([item for _, item in batch], max_new_tokens)
+    said = said_to(model, [item for _, item in batch], settings.max_new_tokens, grammars)
     seconds = round(time.perf_counter() - start, 4)
     return [
         {
@@ -209,11 +216,12 @@ def _answered(model: Model, batch: list[tuple[Question, Ask]], max_new_tokens: i
             "scene_id": question.scene_id,
             "task": question.task,
             "prompt": item.prompt,
-            "text": _storable(text),
+            "text": _storable(one.text),
             "seconds": seconds,
             "batch": len(batch),
+            **({} if one.scores is None else {"scores": one.scores}),
         }
-        for (question, item), text in zip(batch, texts, strict=True)
+        for (question, item), one in zip(batch, said, strict=True)
     ]
 
 

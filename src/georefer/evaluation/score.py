@@ -1,7 +1,8 @@
 """Score kept answers: from files alone, with no model, as often as one likes.
 
     folder/scores.json   measures with intervals, per task and per group, and what was wrong with the answers
-    folder/rows.jsonl    one row an answer: the counts it adds, its own value of each measure, its problems
+    folder/rows.jsonl    one row an answer: the counts it adds, its own value of each measure, its problems; and how
+                         sure the model was of each object, with whether it is right
 
 The frames in run.json say how a model saw scenes; the dataset says what is right.
 """
@@ -18,9 +19,12 @@ from typing import Any
 
 from georefer.dialects import DIALECTS, Dialect, Reading
 from georefer.errors import InputError
+from georefer.evaluation.confidences import ConfidenceScores, Judged, confidence_scores, fit, judge
 from georefer.evaluation.plan import Plan, planned, questions_of
 from georefer.evaluation.run import frame_key, read_run
 from georefer.geometry import Frame
+from georefer.inference.calibration import Calibration, load_calibration
+from georefer.inference.said import scored
 from georefer.runlog import JsonLines, write_json, written_beside
 from georefer.scenes import Dataset, Question, Scene
 from georefer.scoring import Estimate, Row, estimate
@@ -37,7 +41,9 @@ class ScoredAnswer:
     """What one answer came to.
 
     `counts` is what it adds to the task's measures, `scores` its own value of each measure: None where it adds
-    nothing to one, as a right "none" to an F1. `problems` counts the kinds of `Problem` in its reading.
+    nothing to one, as a right "none" to an F1. `problems` counts the kinds of `Problem` in its reading. Where the
+    model told its confidences, `confidences` are those of the objects, not calibrated, and `right` whether each is
+    right.
     """
 
     id: str
@@ -47,6 +53,8 @@ class ScoredAnswer:
     scores: Mapping[str, float | None]
     readable: bool
     problems: Mapping[str, int]
+    confidences: Sequence[float | None] = ()
+    right: Sequence[bool] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class TaskScores:
     images: int
     unreadable: int
     problems: Mapping[str, int]
+    confidence: ConfidenceScores | None = None
 
 
 @dataclass(frozen=True)
@@ -89,20 +98,27 @@ class Completeness:
 
 @dataclass(frozen=True)
 class Scores:
-    """All that scoring finds out about one run; `run` is the content of its run.json, `seconds` what asking took."""
+    """All that scoring finds out about one run; `run` is the content of its run.json, `seconds` what asking took.
+
+    `calibrated` is true where confidences were made probabilities before they were scored.
+    """
 
     run: Mapping[str, Any]
     tasks: Mapping[str, TaskScores]
     groups: tuple[GroupScore, ...]
     completeness: Completeness
     seconds: float
+    calibrated: bool = False
 
 
-def score_answers(folder: Path | str, dataset: Dataset, *, partial: bool = False) -> Scores:
+def score_answers(
+    folder: Path | str, dataset: Dataset, *, partial: bool = False, calibration: Path | None = None
+) -> Scores:
     """Scores of the answers in a folder; writes scores.json and rows.jsonl beside them.
 
     An answer that cannot be read counts as wrong. Missing, unknown or repeated answers raise InputError; with
-    `partial` the missing ones are left out, as are unknown ones, and the first of repeated ones counts.
+    `partial` the missing ones are left out, as are unknown ones, and the first of repeated ones counts. A
+    `calibration` (file) of the same model is applied to confidences before they are scored.
     """
     folder = Path(folder)
     run = read_run(folder)
@@ -111,14 +127,19 @@ def score_answers(folder: Path | str, dataset: Dataset, *, partial: bool = False
             f"{folder} holds answers on the dataset {run['dataset']} ({run['fingerprint']}), not on {dataset.folder} "
             f"({dataset.fingerprint}); score with the dataset that was asked about"
         )
+    mapping = load_calibration(calibration, run["model"]) if calibration else None
     plan = planned(dataset, run["split"], run["tasks"], run["limit"], run["seed"])
     answers = _read_answers(folder)
     completeness = _completeness(answers, plan)
     if not completeness.is_whole and not partial:
         raise InputError(_incomplete(folder, completeness))
-    texts = {row["id"]: row["text"] for row in reversed(answers)}
-    rows = list(_scored(texts, plan, dataset, run))
-    scores = Scores(run, _task_scores(rows), _group_scores(rows, plan), completeness, _seconds(answers))
+    given = {row["id"]: row for row in reversed(answers)}
+    pairs = list(_scored(given, plan, dataset, run))
+    rows = [row for row, _ in pairs]
+    sure = confidence_scores([judged for _, judged in pairs if judged is not None], mapping)
+    scores = Scores(
+        run, _task_scores(rows, sure), _group_scores(rows, plan), completeness, _seconds(answers), mapping is not None
+    )
     _write(folder, scores, rows)
     return scores
 
@@ -137,6 +158,18 @@ def read_scores(folder: Path | str) -> Scores:
 def read_rows(folder: Path | str) -> list[ScoredAnswer]:
     """The scored answers beside scores.json."""
     return [ScoredAnswer(**row) for row in JsonLines(Path(folder) / "rows.jsonl").read()]
+
+
+def calibrate(folder: Path | str) -> Calibration:
+    """The calibration of a scored run's model, written to the run's folder; InputError where it told no confidences.
+
+    Fitted to this very run: only another split says how good it is.
+    """
+    rows = read_rows(folder)
+    told = [confidence for row in rows for confidence in row.confidences]
+    found = fit(read_run(folder)["model"], told, [hit for row in rows for hit in row.right])
+    found.save(Path(folder))
+    return found
 
 
 def run_dialect(run: Mapping[str, Any]) -> Dialect:
@@ -168,6 +201,7 @@ def _read_answers(folder: Path) -> list[dict[str, Any]]:
     try:
         rows = file.read()
         _ = [(row["id"], row["text"], row["seconds"] / row["batch"]) for row in rows]
+        _ = [[score is None or 0 <= score <= 1 for score in row.get("scores") or ()] for row in rows]
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{file.path} is damaged ({error!r}); remove it and evaluate again") from error
     return rows
@@ -194,16 +228,21 @@ def _seconds(answers: Sequence[Mapping[str, Any]]) -> float:
     return sum(row["seconds"] / row["batch"] for row in answers)
 
 
-def _scored(texts: Mapping[str, str], plan: Plan, dataset: Dataset, run: Mapping[str, Any]) -> Iterator[ScoredAnswer]:
+def _scored(
+    answers: Mapping[str, Mapping[str, Any]], plan: Plan, dataset: Dataset, run: Mapping[str, Any]
+) -> Iterator[tuple[ScoredAnswer, Judged | None]]:
     dialect = run_dialect(run)
     for scene in dataset.scenes(run["split"]):
         for question in plan.get(scene.id, ()):
-            if question.id in texts:
-                reading = dialect.read(texts[question.id], run_frame(run, scene))
-                yield _score_one(reading, question, scene)
+            if question.id in answers:
+                answer = answers[question.id]
+                reading = dialect.read(answer["text"], run_frame(run, scene))
+                told = answer.get("scores")
+                judged = None if told is None else judge(scored(reading, told), question, scene)
+                yield _score_one(reading, question, scene, judged), judged
 
 
-def _score_one(reading: Reading, question: Question, scene: Scene) -> ScoredAnswer:
+def _score_one(reading: Reading, question: Question, scene: Scene, judged: Judged | None) -> ScoredAnswer:
     task = TASKS[question.task]
     counts = {name: float(value) for name, value in task.score(reading, question, scene).items()}
     terms = {name: ratio.terms([counts]) for name, ratio in task.measures.items()}
@@ -211,26 +250,28 @@ def _score_one(reading: Reading, question: Question, scene: Scene) -> ScoredAnsw
     # an answer in words has no shapes to be read, so that none were found is no problem of it
     problems = {} if question.answer_text is not None else Counter(problem.kind for problem in reading.problems)
     readable = bool(counts.get("readable", reading.readable))
+    confidences = [] if judged is None else [None if math.isnan(c) else c for c in judged.confidence_P.tolist()]
     return ScoredAnswer(
-        question.id, scene.id, question.task, counts, scores, readable, {str(kind): n for kind, n in problems.items()}
-    )
+        question.id, scene.id, question.task, counts, scores, readable, {str(kind): n for kind, n in problems.items()},
+        confidences, [] if judged is None else judged.right_P.tolist(),
+    )  # fmt: skip
 
 
 # --- summaries -------------------------------------------------------------------------------------------
 
 
-def _task_scores(rows: Sequence[ScoredAnswer]) -> dict[str, TaskScores]:
+def _task_scores(rows: Sequence[ScoredAnswer], sure: Mapping[str, ConfidenceScores]) -> dict[str, TaskScores]:
     by_task = {name: [row for row in rows if row.task == name] for name in TASKS}
-    return {name: _task_score(name, members) for name, members in by_task.items() if members}
+    return {name: _task_score(name, members, sure.get(name)) for name, members in by_task.items() if members}
 
 
-def _task_score(name: str, rows: Sequence[ScoredAnswer]) -> TaskScores:
+def _task_score(name: str, rows: Sequence[ScoredAnswer], sure: ConfidenceScores | None) -> TaskScores:
     measures = {measure: _estimate(name, measure, rows) for measure in TASKS[name].measures}
     problems: Counter[str] = Counter()
     for row in rows:
         problems.update(row.problems)
     unreadable = sum(not row.readable for row in rows)
-    return TaskScores(measures, len(rows), _images(rows), unreadable, dict(problems.most_common()))
+    return TaskScores(measures, len(rows), _images(rows), unreadable, dict(problems.most_common()), sure)
 
 
 def _group_scores(rows: Sequence[ScoredAnswer], plan: Plan) -> tuple[GroupScore, ...]:
@@ -271,11 +312,24 @@ def _write(folder: Path, scores: Scores, rows: Sequence[ScoredAnswer]) -> None:
 
 def _to_scores(plain: Mapping[str, Any]) -> Scores:
     tasks = {
-        name: TaskScores(**{**task, "measures": {m: _to_estimate(e) for m, e in task["measures"].items()}})
+        name: TaskScores(
+            **{
+                **task,
+                "measures": {m: _to_estimate(e) for m, e in task["measures"].items()},
+                "confidence": _to_confidence(task.get("confidence")),
+            }
+        )
         for name, task in plain["tasks"].items()
     }
     groups = tuple(GroupScore(**{**group, "estimate": _to_estimate(group["estimate"])}) for group in plain["groups"])
-    return Scores(plain["run"], tasks, groups, Completeness(**plain["completeness"]), plain["seconds"])
+    whole = Completeness(**plain["completeness"])
+    return Scores(plain["run"], tasks, groups, whole, plain["seconds"], plain.get("calibrated", False))
+
+
+def _to_confidence(plain: Mapping[str, Any] | None) -> ConfidenceScores | None:
+    if plain is None:
+        return None
+    return ConfidenceScores(**{**plain, "ap": None if plain["ap"] is None else _to_estimate(plain["ap"])})
 
 
 def _to_estimate(plain: Mapping[str, float | None]) -> Estimate:

@@ -11,7 +11,7 @@ from georefer.dialects import Reading
 from georefer.geometry import GeoGrid
 from georefer.inference.calibration import Calibration
 from georefer.inference.refine import Refiner
-from georefer.inference.said import say, scored
+from georefer.inference.said import said_to, scored
 from georefer.models.base import Ask, Model
 
 
@@ -53,7 +53,7 @@ def ask(
     draws the shapes anew.
     """
     height, width = image_HW3.shape[:2]
-    said = say(model, [Ask(image_HW3, prompt)], max_new_tokens, [grammar])[0]
+    said = said_to(model, [Ask(image_HW3, prompt)], max_new_tokens, [grammar])[0]
     reading = scored(model.dialect.read(said.text, model.frame_for((width, height))), said.scores, calibration)
     if refiner is not None:
         reading = replace(reading, objects=refiner(image_HW3, reading.objects))

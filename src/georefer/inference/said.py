@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +16,16 @@ from georefer.inference.confidence import object_scores, with_scores
 from georefer.models.base import Ask, Model
 from georefer.scenes import Question
 from georefer.tasks import TASKS
+from georefer.tasks.thought import has_room
 
 Scores = tuple[float | None, ...]
 """Confidence of each object of a reading, in its order; None for one that has no place in the text."""
 
 DIGITS = 4
 """Of a confidence that is kept."""
+
+_THOUGHT = "start: THOUGHT? answer\nTHOUGHT: /<think>[^<]*<\\/think>\\s{0,8}/\n"
+"""Before the answer of a model that may think first: grammars of dialects begin behind it."""
 
 _BESIDE_SHAPES = frozenset({"image-graph", "image-graph-obb", "region-graph", "region-graph-obb"})
 """Tasks with a form whose answers say more than a dialect's grammar can."""
@@ -39,10 +44,11 @@ def grammar_for(question: Question, dialect: Dialect) -> str | None:
     form = TASKS[question.task].form
     if form is None or question.task in _BESIDE_SHAPES or not set(form.kinds) & dialect.kinds:
         return None
-    return dialect.grammar()
+    grammar = dialect.grammar()
+    return _THOUGHT + re.sub(r"\bstart\b", "answer", grammar) if has_room(dialect) else grammar
 
 
-def say(
+def said_to(
     model: Model, asks: Sequence[Ask], max_new_tokens: int, grammars: Sequence[str | None] | None = None
 ) -> list[Said]:
     """Answers in the order asked, each held to its grammar (Lark) where `grammars` has one for it.

@@ -26,6 +26,7 @@ from georefer.geometry.merge import MergeRule
 from georefer.geometry.window import starts
 from georefer.imagery.raster import Imagery, open_imagery
 from georefer.imagery.write import write_geojson, write_layers, write_png
+from georefer.inference.calibration import load_calibration
 from georefer.inference.found import (
     WindowAnswer,
     WindowReading,
@@ -36,6 +37,9 @@ from georefer.inference.found import (
     read_answer,
 )
 from georefer.inference.overlay import overlay
+from georefer.inference.refine import REFINED_BY, load_refiner
+from georefer.inference.refine_found import refine_found
+from georefer.inference.said import grammar_for, said_to
 from georefer.models.base import Ask, Model
 from georefer.runlog import JsonLines, progress, say, versions, write_json
 from georefer.scenes import Question
@@ -71,6 +75,12 @@ class SweepSettings:
     """Share of a cut piece that must lie in another object for the piece to be dropped."""
     touch_px: float = 2.0
     """How near to its window's border an object counts as cut, in pixels that the model sees."""
+    grammar: bool = False
+    """Whether answers are held to the dialect's grammar; a model behind an address cannot be."""
+    calibration: Path | None = None
+    """The calibration.json that makes scores probabilities; left out, they are the model's own confidence."""
+    refine: str = ""
+    """What draws the merged shapes anew, "snap" or "sam:FOLDER"; left out, nothing does."""
 
     def __post_init__(self) -> None:
         if not self.imagery or not self.labels:
@@ -103,6 +113,8 @@ class SweepResult:
             + (": see the layer 'failures'" if counts["answers_failed"] else ""),
             f"map layer: {self.out / 'found.gpkg'}   picture: {self.out / 'overlay.png'}",
         ]
+        if "refined" in counts:
+            lines.insert(1, f"{counts['refined']} of {len(self.found)} shapes refined, the others kept as they were")
         return "\n".join(lines)
 
 
@@ -115,16 +127,23 @@ def sweep_recipe(model: Model, settings: SweepSettings, out: Path) -> SweepResul
 def sweep(model: Model, imagery: Imagery, settings: SweepSettings, out: Path) -> SweepResult:
     """Asks a model for every class in every window of a raster and writes one map layer to the folder `out`.
 
-    Goes on from answers that are in `out` already; InputError where those are of another sweep. How answers
-    are merged may change between runs without asking again.
+    Goes on from answers that are in `out` already; InputError where those are of another sweep. How answers are
+    calibrated, merged and refined may change between runs without asking again.
     """
     started = time.monotonic()
     plan = SweepPlan.of(imagery.grid, settings)
+    # before anything is asked, so that a wrong name is said at once
+    calibration = load_calibration(settings.calibration, model.name) if settings.calibration else None
+    refiner = load_refiner(settings.refine) if settings.refine else None
     answers, empty = _answers(model, imagery, plan, settings, Path(out))
-    readings = [_read(model, plan, answer) for answer in answers]
+    frame = model.frame_for(plan.size)
+    readings = [read_answer(answer, plan.size, model.dialect, frame, calibration) for answer in answers]
     rule = MergeRule(settings.merge_iou, settings.inside, settings.touch_px * plan.scale)
     found = merge_readings(readings, (imagery.grid.width, imagery.grid.height), rule)
-    result = SweepResult(found, imagery.grid, _counts(plan, readings, empty, found, settings.labels), Path(out))
+    if refiner is not None:
+        found = refine_found(refiner, imagery, found, plan.windows, plan.size)
+    counts = _counts(plan, readings, empty, found, settings)
+    result = SweepResult(found, imagery.grid, counts, Path(out))
     _write(result, readings, imagery, settings)
     seconds = round(time.monotonic() - started, 1)
     about = {"settings": to_plain(settings), "model": model.name, "imagery": imagery.describe()}
@@ -182,10 +201,11 @@ def _answers(
     kept = _kept(file, _identity(model, imagery, settings))
     known = {answer.key: answer for answer in kept}
     asking = _Asking(model, imagery, plan, settings.labels, known)
+    grammar = grammar_for(_question("", settings.labels[0]), model.dialect) if settings.grammar else None
     questions = iter(asking)
     while batch := list(islice(questions, settings.batch)):
-        texts = model.generate([ask for ask, _ in batch], settings.max_new_tokens)
-        fresh = [WindowAnswer(w, label, text) for (_, (w, label)), text in zip(batch, texts, strict=True)]
+        said = said_to(model, [ask for ask, _ in batch], settings.max_new_tokens, [grammar] * len(batch))
+        fresh = [WindowAnswer(w, label, one.text, one.scores) for (_, (w, label)), one in zip(batch, said, strict=True)]
         file.append(answer.to_row() for answer in fresh)
         known.update((answer.key, answer) for answer in fresh)
     wanted = ((w.x, w.y, label) for w in plan.windows for label in settings.labels)
@@ -211,9 +231,14 @@ class _Asking:
                 continue
             for label in missing:
                 hint = window_hint(window, label)
-                question = Question(hint, "", detection.name, {"label": label})
-                prompt = detection.prompt(question, self.model.dialect, self.model.frame_for(self.plan.size))
+                prompt = detection.prompt(
+                    _question(hint, label), self.model.dialect, self.model.frame_for(self.plan.size)
+                )
                 yield Ask(pixels.image_HW3, prompt, hint), (window, label)
+
+
+def _question(id_: str, label: str) -> Question:
+    return Question(id_, "", "detection", {"label": label})
 
 
 def _identity(model: Model, imagery: Imagery, settings: SweepSettings) -> dict[str, Any]:
@@ -226,6 +251,7 @@ def _identity(model: Model, imagery: Imagery, settings: SweepSettings) -> dict[s
         "gsd_m": settings.gsd_m,
         "overlap": settings.overlap,
         "max_new_tokens": settings.max_new_tokens,
+        "grammar": settings.grammar,
         **{f"imagery.{key}": value for key, value in imagery.describe().items()},
     }
 
@@ -238,7 +264,8 @@ def _kept(file: JsonLines, identity: dict[str, Any]) -> list[WindowAnswer]:
     if not rows:
         file.append([{"sweep": identity}])
         return []
-    before = rows[0].get("sweep", {})
+    # answers from before there were grammars are free ones
+    before = {"grammar": False, **rows[0].get("sweep", {})}
     changed = [key for key in identity if before.get(key) != identity[key]]
     if changed:
         found = "; ".join(f"{key} is {before.get(key)!r}, now {identity[key]!r}" for key in changed)
@@ -249,18 +276,16 @@ def _kept(file: JsonLines, identity: dict[str, Any]) -> list[WindowAnswer]:
     return [WindowAnswer.from_row(row) for row in rows[1:]]
 
 
-def _read(model: Model, plan: SweepPlan, answer: WindowAnswer) -> WindowReading:
-    return read_answer(answer, plan.size, model.dialect, model.frame_for(plan.size))
-
-
 # --- results ---------------------------------------------------------------------------------------------
 
 
 def _counts(
-    plan: SweepPlan, readings: list[WindowReading], empty: int, found: Objects, labels: Sequence[str]
+    plan: SweepPlan, readings: list[WindowReading], empty: int, found: Objects, settings: SweepSettings
 ) -> dict[str, Any]:
+    refined = {"refined": sum(REFINED_BY in a for a in found.attributes_N)} if settings.refine else {}
     return {
-        "found": {label: len(found.labelled(label)) for label in labels},
+        "found": {label: len(found.labelled(label)) for label in settings.labels},
+        **refined,
         "looks": sum(len(r.objects) for r in readings),
         "windows": len(plan.windows),
         "windows_empty": empty,
@@ -275,7 +300,8 @@ def _write(result: SweepResult, readings: list[WindowReading], imagery: Imagery,
     """All files but the last; an old sweep.json goes first, since it would vouch for them."""
     out = result.out
     (out / "sweep.json").unlink(missing_ok=True)
-    found, failures = found_layer(result.found, result.grid), failures_layer(readings, result.grid)
+    found = found_layer(result.found, result.grid, refined=bool(settings.refine))
+    failures = failures_layer(readings, result.grid)
     with warnings.catch_warnings():
         # a raster without CRS gives layers without one, which is said below
         warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)

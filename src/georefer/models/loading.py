@@ -80,7 +80,9 @@ def _load_adapted(
             raise CheckpointError(f"{base} is itself an adapter; merge it and name the merged model")
         sentence = settings.get("system") if system is None else system
         model = load(base, dialect or settings.get("dialect"), sentence, precision=precision)
-    except CheckpointError as error:
+        if side := settings.get("image_side", ""):
+            model = model.seeing(int(side))
+    except (CheckpointError, InputError, ValueError) as error:
         raise CheckpointError(f"the base model of the adapter {folder} cannot be had: {error}") from error
     family = model.family
     if record.digest and record.digest != adapter.digest(Path(family.bare.config._name_or_path)):
@@ -112,7 +114,7 @@ def _settings(folder: Path) -> dict[str, str]:
         return {}
     try:
         read = json.loads(file.read_text())
-        return {key: str(read[key]) for key in ("dialect", "system") if key in read}
+        return {key: str(read[key]) for key in ("dialect", "system", "image_side") if key in read}
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{file} is not JSON of 'dialect' and 'system' ({error}); mend or remove it") from error
 

@@ -44,6 +44,8 @@ class TransformersModel:
     dialect: Dialect
     system: str = ""
     batch_rows: int = 16
+    image_side: int = 0
+    """Where its images are shown larger than the checkpoint it began with was made for (`seeing`)."""
 
     def frame_for(self, size: tuple[int, int]) -> Frame:
         return self.family.frame_for(size)
@@ -133,7 +135,7 @@ class TransformersModel:
         """The same weights with their images shown as squares of another side, where the family can interpolate."""
         self.family.interpolate_positions(side)
         # an image is more tokens now
-        return replace(self, speech=Speech(self.family.processor, self.system))
+        return replace(self, speech=self.family.speech(self.system), image_side=side)
 
     # --- for training -----------------------------------------------------------------------------------------
 
@@ -163,6 +165,7 @@ class TransformersModel:
             if adapter.is_adapted(self.family):
                 record = adapter.save_adapter(self.family, folder)
                 settings |= {"base": record.base, "base_digest": record.digest, "quantise": record.quantise}
+                settings |= {"image_side": str(self.image_side)} if self.image_side else {}
             else:
                 self.family.bare.save_pretrained(folder)
                 self.family.processor.save_pretrained(folder)

@@ -57,7 +57,7 @@ REWARDS: dict[str, Reward] = {**OURS, **PUBLISHED}
 def load_reward(name: str) -> Reward:
     """A reward of the table, or what "my_package.module:reward" or "./reward.py:score" names.
 
-    That is a Reward or a function of an Answer. A function's values are to lie within 0 and 1. ConfigError where there is none of that name.
+    That is a Reward, or a function of an Answer whose values lie within 0 and 1. ConfigError where there is none.
     """
     if name in REWARDS:
         return REWARDS[name]

@@ -1,0 +1,79 @@
+"""Does it harm to learn many questions of one image at once? Held-out scores at 1, 8 and 40 questions an image.
+
+python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS]      such as runs/demo/dataset runs/quality 3
+
+Every run goes on from `tiny-synthetic`, made forgetful by noise in its weights, and sees the same number of questions:
+96 a step, of 96, 12 or 2 images (where an image has fewer than 40 questions, of those that it has). Finished runs are
+kept in FOLDER and not trained again. Scores are each task's own on the test split, 95 % intervals over images.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from georefer.evaluation.pipeline import evaluate
+from georefer.evaluation.plan import EvaluateSettings
+from georefer.evaluation.summary import interval
+from georefer.models import load_model
+from georefer.scenes import open_dataset
+from georefer.training.batches import BatchSettings
+from georefer.training.loop import LoopSettings
+from georefer.training.sft import SftSettings, sft
+
+QUESTIONS_A_STEP, STEPS, NOISE = 96, 60, 0.3
+COUNTS = (1, 8, 40)
+
+
+def main() -> None:
+    data, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    start = forgetful(folder / "start")
+    print(f"before: {scores(start, data, folder / 'before')}", flush=True)
+    for seed in range(seeds):
+        for count in COUNTS:  # in turn, so that a busy machine slows all
+            began = time.monotonic()
+            out = folder / f"{count}-of-an-image-seed-{seed}"
+            model = out / "model" if (out / "model").is_dir() else sft(recipe(data, start, count, seed), out)
+            minutes = (time.monotonic() - began) / 60
+            found = scores(model, data, out / "evaluation")
+            print(f"seed {seed}, {count:>2} questions an image: {found}  ({minutes:.1f} minutes)", flush=True)
+
+
+def recipe(data: Path, start: Path, count: int, seed: int) -> SftSettings:
+    return SftSettings(
+        dataset=(data,),
+        start=str(start),
+        batch=BatchSettings(images_per_step=QUESTIONS_A_STEP // count, questions_per_image=count),
+        loop=LoopSettings(
+            steps=STEPS, learning_rate=1e-3, optimiser="muon", warmup_steps=6, final_rate=0.1, seed=seed, save_every=STEPS
+        ),
+    )
+
+
+def forgetful(folder: Path) -> Path:
+    """The shipped model with noise in its matrices, so that there is something to learn in minutes."""
+    if not folder.is_dir():
+        model = load_model("tiny-synthetic")
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in model.family.model.parameters():
+                if weight.ndim > 1:
+                    weight += NOISE * weight.std() * torch.randn(weight.shape, generator=generator)
+        folder.mkdir(parents=True)
+        model.save(folder)
+    return folder
+
+
+def scores(model: Path, data: Path, out: Path) -> str:
+    """The first measure of every task."""
+    settings = EvaluateSettings(split="test", blind=False)
+    found = evaluate(load_model(model), open_dataset(data), settings, out)
+    return ", ".join(f"{name} {interval(next(iter(task.measures.values())))}" for name, task in found.tasks.items())
+
+
+if __name__ == "__main__":
+    main()
