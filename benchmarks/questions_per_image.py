@@ -24,7 +24,7 @@ from georefer.training.batches import BatchSettings
 from georefer.training.loop import LoopSettings
 from georefer.training.sft import SftSettings, sft
 
-QUESTIONS_A_STEP, STEPS, NOISE = 96, 60, 0.3
+QUESTIONS_A_STEP, STEPS, NOISE = 96, 40, 0.3
 COUNTS = (1, 8, 40)
 
 

@@ -94,12 +94,12 @@ def rows_of(truth: Truth) -> str:
 
 
 def timed(work: Callable[[], object], rounds: int) -> float:
-    """Seconds, the best of some rounds (another process may have the core)."""
+    """Seconds of the processor, the best of some rounds: others may have the cores."""
     best = float("inf")
     for _ in range(rounds):
-        started = time.perf_counter()
+        started = time.process_time()
         work()
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     return best
 
 

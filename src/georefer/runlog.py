@@ -22,8 +22,14 @@ REPORTED_PACKAGES = ("georefer", "torch", "transformers", "peft", "rasterio", "s
 
 
 def say(text: str) -> None:
-    """A line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person who waits; of several processes of one run the first speaks."""
+    if is_first_process():
+        print(text, file=sys.stderr, flush=True)
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that a launcher (`accelerate`, `torchrun`) started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def progress(
@@ -45,7 +51,8 @@ def progress(
     is_terminal = sys.stderr.isatty()
     bar = tqdm(
         items, desc=f"{label:<10}", total=total, unit=unit, file=sys.stderr, dynamic_ncols=is_terminal, initial=done,
-        mininterval=0.2 if is_terminal else 10.0, ascii=not is_terminal, leave=True, disable=not is_shown,
+        mininterval=0.2 if is_terminal else 10.0, ascii=not is_terminal, leave=True,
+        disable=not (is_shown and is_first_process()),
     )  # fmt: skip
     for item in bar:
         yield item

@@ -5,6 +5,7 @@ georefer evaluate models/qwen vrsbench=VRSBench_EVAL_referring.json runs/vrsbenc
 
 A benchmark is NAME=PATH, with the names of 'georefer evaluate --benchmarks'. Its answers are also written as its
 published scorer reads them, into OUT/published: give that folder to 'georefer score --protocol'.
+A model behind an address keeps each answer in OUT/requests.jsonl at once: what a budget or a kill ends goes on there.
 The model 'fake' answers with the truth (spoiled by --noise-px, --miss, --malformed), to try a pipeline out."""
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from georefer.cli.options import add_recipe, settings_of
+from georefer.cli.options import MODEL, add_answering, add_recipe, answering_overrides, asked_model, settings_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", help="a model folder, or the name of a shipped checkpoint")
+    parser.add_argument("model", nargs="?", help=MODEL)
     parser.add_argument("dataset", nargs="?", help="dataset folder, or a published benchmark as NAME=PATH")
     parser.add_argument("out", nargs="?", type=Path, help="folder for answers.jsonl, scores.json, report.html")
     add_recipe(parser, required=False)
+    add_answering(parser, refine=False)
+    parser.add_argument("--calibrate", action="store_true",
+                        help="write OUT/calibration.json, learned on these answers: use it on others")  # fmt: skip
     published = parser.add_argument_group("published benchmarks")
     published.add_argument("--benchmarks", action="store_true", help="list their names, what they read, licences")
     published.add_argument("--images", type=Path, help="folder of the benchmark's images")
@@ -41,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
         return _list()
     if options.out is None:
         raise InputError("a model, a dataset and an output folder are expected; see georefer evaluate --help")
-    settings = settings_of(EvaluateSettings, options)
+    settings = settings_of(EvaluateSettings, options, answering_overrides(options))
     published = _published(options)
     dataset = _prepared(options, published) if published else open_dataset(options.dataset)
     scores = evaluate(_model(options, dataset, settings.split), dataset, settings, options.out)
@@ -50,7 +54,20 @@ def run(options: argparse.Namespace) -> int:
     print(f"wrote {options.out / 'report.html'}")
     if published:
         _hand_over(options, published, dataset)
+    if options.calibrate:
+        _calibrate(options.out)
     return 0
+
+
+def _calibrate(out: Path) -> None:
+    from georefer.evaluation.score import calibrate
+    from georefer.inference.calibration import CALIBRATION_FILE
+
+    found = calibrate(out)
+    print(
+        f"wrote {out / CALIBRATION_FILE}: on the {found.count} objects it was learned on, calibration error "
+        f"{100 * found.before['ece']:.1f} % before and {100 * found.after['ece']:.1f} % after"
+    )
 
 
 def _list() -> int:
@@ -103,8 +120,8 @@ def _hand_over(options: argparse.Namespace, published, dataset) -> None:
 
 def _model(options: argparse.Namespace, dataset, split: str):
     from georefer.evaluation import truth_from
-    from georefer.models import FakeModel, load_model
+    from georefer.models import FakeModel
 
     if options.model != "fake":
-        return load_model(options.model)
+        return asked_model(options.model, options.out)
     return FakeModel(truth_from(dataset, split), options.noise_px, options.miss, options.malformed)

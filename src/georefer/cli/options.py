@@ -60,7 +60,10 @@ def add_answering(parser: argparse.ArgumentParser, *, refine: bool = True) -> No
 
 def answering_overrides(options: argparse.Namespace) -> tuple[str, ...]:
     """Those of `add_answering` as overrides of a recipe."""
-    chosen = {"calibration": options.calibration and str(options.calibration.absolute()), "refine": options.refine}
+    chosen = {
+        "calibration": options.calibration and str(options.calibration.absolute()),
+        "refine": getattr(options, "refine", None),
+    }
     said = tuple(f"{key}={json.dumps(value)}" for key, value in chosen.items() if value)
     return (*said, "grammar=true") if options.grammar else said
 

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from georefer.models import require_models
+    from georefer.runlog import say
 
     require_models("fine-tuning")
     from georefer.training.sft import SftSettings, sft
@@ -27,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
         settings = replace(settings, dataset=tuple(options.dataset))
     if options.start:
         settings = replace(settings, start=options.start)
-    print(f"wrote {sft(settings, options.out)}")
+    say(f"wrote {sft(settings, options.out)}")
     return 0

@@ -124,8 +124,8 @@ def fit(
     ]
     if not known:
         raise InputError(
-            f"the answers of '{model}' hold no confidences, which only models loaded from a checkpoint give; ask such a "
-            "model, into another folder"
+            f"the answers of '{model}' hold no confidences of objects, which only models loaded from a checkpoint "
+            "give; ask such a model, into another folder"
         )
     confidence_N, right_N = np.array(known, dtype=np.float64).T
     return fit_calibration(confidence_N, right_N, model, method)

@@ -96,6 +96,8 @@ def write_report(folder: Path | str, dataset: Dataset) -> Path:
         remarks=summary.remarks_on_answers(scores),
         unseen=_unseen(scores, blind),
         tasks=scores.tasks,
+        sure={name: task.confidence for name, task in scores.tasks.items() if task.confidence is not None},
+        calibrated=scores.calibrated,
         breakdowns=_breakdowns(scores.groups),
         galleries=galleries,
         problem_kinds=sorted({kind for gallery in galleries for case in gallery.cases for kind in case.problems}),

@@ -89,6 +89,21 @@ def remarks_on_answers(scores: Scores) -> list[str]:
     return remarks
 
 
+def remarks_on_confidence(scores: Scores) -> list[str]:
+    """One sentence a task on how far the model's confidence can be trusted; none where it told none."""
+    kind = "calibrated" if scores.calibrated else "not calibrated"
+    remarks = []
+    for name, task in scores.tasks.items():
+        if (sure := task.confidence) is not None:
+            ranked = "" if sure.ap is None else f"AP@0.5 {interval(sure.ap)}, "
+            remarks.append(
+                f"{name}: confidence ({kind}) in {sure.objects} objects, {percent(sure.right)} % of them right: "
+                f"{ranked}calibration error {percent(sure.ece)} %, Brier score {sure.brier:.3f}"
+                + (f"; {sure.without} objects without." if sure.without else ".")
+            )
+    return remarks
+
+
 def _headline(task: TaskScores) -> Estimate:
     return next(iter(task.measures.values()))
 
@@ -105,7 +120,9 @@ def _lines(scores: Scores, blind: Scores | None) -> Iterator[tuple[str, ...]]:
 
 
 def _remarks(scores: Scores, blind: Scores | None) -> list[str]:
-    remarks = remarks_on_answers(scores)
+    remarks = [*remarks_on_answers(scores), *remarks_on_confidence(scores)]
+    if scores.run.get("grammar"):
+        remarks.append("Shapes were held to the dialect's grammar: compare with free answers with care.")
     for name, task in scores.tasks.items():
         if blind and name in blind.tasks and not sees(task, blind.tasks[name]):
             remarks.append(f"{name}: {NOT_SEEN}; the intervals of the headline measure overlap or lie below.")

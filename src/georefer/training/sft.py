@@ -25,7 +25,7 @@ from georefer.models.transformers_model import TransformersModel
 from georefer.runlog import say, swap_folder, versions, write_json
 from georefer.scenes import Dataset, open_dataset
 from georefer.tasks import TASKS
-from georefer.training.adapters import TuneSettings, prepare, train_mode
+from georefer.training.adapters import TuneSettings, checkpoint_layers, prepare, train_mode
 from georefer.training.alignment import AlignmentSlots, alignment_counts, alignment_sums
 from georefer.training.batches import Batches, BatchSettings, MicroBatch, Piece, hybrid_weights
 from georefer.training.budget import Account
@@ -126,13 +126,16 @@ def sft(settings: SftSettings, out: Path | str) -> Path:
         "model": model.name,
     }
     card = _Card(settings, datasets, account)
+    if loop.gradient_checkpointing:
+        checkpoint_layers(model.family)
     train_mode(model.family)
     validate = _validation(datasets, model, settings, aside)
     end = train(
         run.modules, run.step, loop, out, identity, validate, lambda folder: card.save(model, folder) if aside else None
     )
     model.family.model.eval()
-    return _save(out, model, card, end)
+    # of several processes the first holds whole weights now
+    return _save(out, model, card, end) if end.rank == 0 else out / "model"
 
 
 def _aside(datasets: Sequence[Dataset], settings: SftSettings) -> frozenset[str]:
