@@ -49,7 +49,13 @@ def recipe(data: Path, start: Path, count: int, seed: int) -> SftSettings:
         start=str(start),
         batch=BatchSettings(images_per_step=QUESTIONS_A_STEP // count, questions_per_image=count),
         loop=LoopSettings(
-            steps=STEPS, learning_rate=1e-3, optimiser="muon", warmup_steps=6, final_rate=0.1, seed=seed, save_every=STEPS
+            steps=STEPS,
+            learning_rate=1e-3,
+            optimiser="muon",
+            warmup_steps=6,
+            final_rate=0.1,
+            seed=seed,
+            save_every=STEPS,
         ),
     )
 

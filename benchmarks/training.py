@@ -84,8 +84,8 @@ def compare(model: Any, image: np.ndarray, turns: Turns, folder: Path) -> None:
     seconds = {name: statistics.median(some) for name, some in times.items()}
     tokens = statistics.mean(len(model.segment(*turn).ids) for turn in turns)
     ratios = ", ".join(f"{seconds[name] / seconds['packed']:.1f}x {name}" for name in ("one a row", "TRL"))
-    print(f"{len(turns):>3} questions an image of {tokens:.0f} tokens: {ratios}   "
-          f"({', '.join(f'{name} {len(turns) / s:.2f}' for name, s in seconds.items())} questions a second)")  # fmt: skip
+    speeds = ", ".join(f"{name} {len(turns) / taken:.2f}" for name, taken in seconds.items())
+    print(f"{len(turns):>3} questions an image of {tokens:.0f} tokens: {ratios}   ({speeds} questions a second)")
 
 
 def packed(model: Any, image: np.ndarray, turns: Turns) -> float:
@@ -129,7 +129,8 @@ def with_trl(model: Any, image: np.ndarray, turns: Turns, folder: Path) -> float
     ]
     settings = SFTConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=min(ROWS_OF_TRL, len(turns)), num_train_epochs=1,
-        max_length=None, use_cpu=True, bf16=False, report_to=[], log_level="error", save_strategy="no", logging_strategy="no",
+        max_length=None, use_cpu=True, bf16=False, report_to=[], log_level="error",
+        save_strategy="no", logging_strategy="no",
         learning_rate=0.0, gradient_checkpointing=False, disable_tqdm=True,
     )  # fmt: skip
     trainer = SFTTrainer(

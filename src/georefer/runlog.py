@@ -28,7 +28,7 @@ def say(text: str) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of the processes that a launcher (`accelerate`, `torchrun`) started, or the only one."""
+    """Whether this is the first of the processes that a launcher started, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 

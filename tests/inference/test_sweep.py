@@ -10,11 +10,13 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from tests.data.telling import TellingModel
 
 from georefer.config import load_settings
 from georefer.errors import ConfigError, InputError
 from georefer.geometry import Objects, Window, hbb_iou
 from georefer.imagery.raster import open_imagery
+from georefer.inference.calibration import fit_calibration
 from georefer.inference.sweep import SweepPlan, SweepSettings, read_window_hint, sweep, sweep_recipe, window_hint
 from georefer.models.fake import FakeModel
 
@@ -201,6 +203,80 @@ def test_babble_is_kept_whole_in_the_answers_and_shortened_in_the_layer(raster, 
     failures = geopandas.read_file(tmp_path / "found.gpkg", layer="failures")
     assert failures["text"].str.len().max() < 240 and (failures["problems"] == "unreadable").all()
     assert babble in (tmp_path / "answers.jsonl").read_text()
+
+
+# --- confidences, grammars, refinement -------------------------------------------------------------------
+
+
+def test_confidences_are_kept_with_the_answers_and_stand_in_the_layer(raster, tmp_path):
+    model = TellingModel(oracle)
+    result = sweep_recipe(model, settings(raster), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()[1:]]
+    kept = [score for row in rows for score in row["scores"]]
+    assert len(kept) == result.counts["looks"] and 0 < min(kept) < max(kept) < 1
+    table = geopandas.read_file(tmp_path / "found.gpkg", layer="found")
+    assert set(table["score"]) <= set(kept) and table["score"].nunique() > 50
+    # kept ones are used again: nothing is asked, and the layers are the same
+    before = (tmp_path / "found.gpkg").read_bytes()
+    sweep_recipe(CountingModel(calls=0, name="telling"), settings(raster), tmp_path)
+    assert (tmp_path / "found.gpkg").read_bytes() == before
+
+
+def test_a_calibration_changes_scores_without_asking(raster, tmp_path):
+    sweep_recipe(TellingModel(oracle), settings(raster), tmp_path / "out")
+    raw = geopandas.read_file(tmp_path / "out" / "found.gpkg", layer="found")
+    calibration = fit_calibration(np.repeat([0.3, 0.7], 100), np.tile([0, 1, 1, 1], 50), "telling")
+    path = calibration.save(tmp_path)
+    asked = CountingModel(calls=0, name="telling")
+    sweep_recipe(asked, settings(raster, calibration=path), tmp_path / "out")
+    found = geopandas.read_file(tmp_path / "out" / "found.gpkg", layer="found")
+    np.testing.assert_allclose(found["score"], calibration(raw["score"].to_numpy()), atol=1e-9)
+    with pytest.raises(InputError, match="calibration of 'telling', and 'fake' was expected"):
+        sweep_recipe(FakeModel(oracle), settings(raster, calibration=path), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_held_and_free_answers_never_share_a_folder(raster, tmp_path):
+    model = TellingModel(oracle)
+    sweep_recipe(model, settings(raster, grammar=True), tmp_path)
+    assert set(model.grammars) == {model.dialect.grammar()}
+    with pytest.raises(InputError, match="grammar is True, now False"):
+        sweep_recipe(model, settings(raster), tmp_path)
+    with pytest.raises(InputError, match="cannot be held to a grammar"):
+        sweep_recipe(FakeModel(oracle), settings(raster, grammar=True), tmp_path / "fake")
+
+
+def test_answers_from_before_there_were_grammars_and_confidences_are_read(raster, tmp_path):
+    sweep_recipe(CountingModel(), settings(raster), tmp_path)
+    first, *rest = (tmp_path / "answers.jsonl").read_text().splitlines()
+    identity = json.loads(first)
+    del identity["sweep"]["grammar"]
+    (tmp_path / "answers.jsonl").write_text("\n".join([json.dumps(identity), *rest, ""]))
+    again = CountingModel(calls=0)
+    result = sweep_recipe(again, settings(raster), tmp_path)
+    assert len(result.found) == len(TRUTH) and np.isnan(result.found.scores_N).all()
+    with pytest.raises(InputError, match="grammar is False, now True"):
+        sweep_recipe(again, settings(raster, grammar=True), tmp_path)
+
+
+def test_shapes_are_refined_after_merging_and_say_so(raster, tmp_path):
+    """The oracle is three pixels off; the houses' edges are sharp."""
+
+    def off(ask):
+        return oracle(ask).replaced(shapely.transform(oracle(ask).geometries_N, lambda xy: xy + 2.0))
+
+    wanted = settings(raster, labels=("house",))
+    plain = sweep_recipe(FakeModel(off), wanted, tmp_path)
+    result = sweep_recipe(FakeModel(off), replace(wanted, refine="snap"), tmp_path)
+    table = geopandas.read_file(tmp_path / "found.gpkg", layer="found")
+    is_refined = table["refined_by"] == "snap"
+    assert result.counts["refined"] == is_refined.sum() > 100 and len(table) == len(plain.found)
+    assert ((table["kept_because"] == "") == is_refined).all()
+    truth = TRUTH.labelled("house")
+    assert best_iou(result.found, truth).mean() > best_iou(plain.found, truth).mean() + 0.1
+    assert "shapes refined" in result.summary() and "shapes refined" not in plain.summary()
+    with pytest.raises(InputError, match="no refiner 'sharpen'"):
+        sweep_recipe(FakeModel(off), replace(wanted, refine="sharpen"), tmp_path / "other")
 
 
 # --- asking ----------------------------------------------------------------------------------------------

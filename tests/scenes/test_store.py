@@ -53,7 +53,9 @@ def test_pictures_are_read_by_number(tmp_path):
     """More scenes than a batch holds, so that they lie in several row groups and files."""
     count = 150
     images = [np.full((3, 4, 3), number, np.uint8) for number in range(count)]
-    scenes = [Scene(f"s{n}", encode_image(i), Objects.none(), GeoGrid.none(4, 3), "train") for n, i in enumerate(images)]
+    scenes = [
+        Scene(f"s{n}", encode_image(i), Objects.none(), GeoGrid.none(4, 3), "train") for n, i in enumerate(images)
+    ]
     with DatasetWriter(tmp_path / "d") as writer:
         writer.write("train", scenes, [])
         pictures = writer.finish("").pictures("train")

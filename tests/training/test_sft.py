@@ -50,6 +50,7 @@ def test_training_leaves_a_model_that_answers(dataset, tmp_path):
     folder = sft(recipe(dataset), tmp_path / "run")
     model = load_model(folder)
     from georefer.models import Ask
+
     scene = next(open_dataset(dataset).scenes("test"))
     (answer,) = model.generate([Ask(scene.pixels(), "Find every house.")], 8)
     assert isinstance(answer, str)

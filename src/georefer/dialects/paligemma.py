@@ -65,7 +65,7 @@ class PaliGemmaDialect(Dialect):
     def grammar(self) -> str:
         return (
             'start: "None" | (place (" ; " | " " FOLLOWED))* place (" " LABEL)?\n'
-            'place: LOC LOC LOC LOC\n'
+            "place: LOC LOC LOC LOC\n"
             "LOC: /<loc(0[0-9]{3}|10[01][0-9]|102[0-3])>/\n"
             "LABEL: /[^<>;\\s]([^<>;\\n]*[^<>;\\s])?/\n"
             "FOLLOWED: /[^<>;\\s]([^<>;\\n]*[^<>;\\s])? ; /\n"

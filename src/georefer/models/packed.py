@@ -204,9 +204,9 @@ def attention_masks(config: Any, asking: Layout, seen: Layout, dtype: torch.dtyp
     """
 
     def additive(window: int | None) -> Tensor | BlockMask:
-        if window is None and config._attn_implementation == PACKED and asking is seen:
-            if split := split_of(asking, visible):
-                return carrying(split, len(asking.group_BT), dtype, asking.group_BT.device)
+        in_pieces = window is None and config._attn_implementation == PACKED and asking is seen
+        if in_pieces and (split := split_of(asking, visible)):
+            return carrying(split, len(asking.group_BT), dtype, asking.group_BT.device)
         if config._attn_implementation == "flex_attention":
             return block_mask(asking, seen, window)
         seen_BQK = visible(asking, seen, window)

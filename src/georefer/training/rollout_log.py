@@ -33,24 +33,26 @@ _STYLE = (
 
 @dataclass(eq=False)
 class RolloutLog:
-    """The log of one process in a run's folder; a run that goes on writes from where it went on."""
+    """The log of a process in a run's folder; a run that goes on writes from where it went on.
+
+    `names` are those of the rewards.
+    """
 
     folder: Path
-    rank: int
     names: Sequence[str]
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN))
     _is_open: bool = False
 
-    def write(self, step: int, rollouts: Sequence[Rollout], images: Sequence[np.ndarray]) -> None:
-        """The answers of a step, with the image of each question."""
-        lines = JsonLines(self.folder / ("rollouts.jsonl" if not self.rank else f"rollouts-{self.rank}.jsonl"))
+    def write(self, step: int, rank: int, said: Sequence[tuple[Rollout, np.ndarray]]) -> None:
+        """The answers of a step, with the image (H, W, 3) of each question; only the first process makes the page."""
+        lines = JsonLines(self.folder / ("rollouts.jsonl" if not rank else f"rollouts-{rank}.jsonl"))
         if not self._is_open:
             lines.cut_tail()
             lines.cut_from("step", step)
             self._is_open = True
-        lines.append([self._row(step, rollout) for rollout in rollouts])
-        if not self.rank:
-            self._recent.extend(_section(step, *pair) for pair in zip(rollouts, images, strict=True))
+        lines.append([self._row(step, rollout) for rollout, _ in said])
+        if not rank:
+            self._recent.extend(_section(step, *pair) for pair in said[:SHOWN])
             with written_beside(self.folder / "rollouts.html") as partial:
                 partial.write_text(_page(self._recent), encoding="utf-8")
 
