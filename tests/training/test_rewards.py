@@ -15,6 +15,7 @@ from georefer.scenes import Question, Scene, SceneRelation
 from georefer.tasks import OBB_FORM, OUTLINE, TASKS
 from georefer.tasks.relation import ends_params
 from georefer.training.rewards import OURS, REWARDS, Answer, Reward, Truth, answers_of, guarded, load_reward
+from georefer.training.rewards.base import CLEAN, clean_boxes
 from georefer.training.rewards.ours import set_score, wasserstein
 
 SIZE = (800, 800)
@@ -313,6 +314,39 @@ def test_a_megabyte_of_junk_is_read_in_bounds():
     texts = ["[1, 2, 3, 4] " * 80_000, "<answer>" * 120_000, "[" * 1_000_000, "1 " * 500_000, "<think>" * 140_000]
     for name in ("f1", "f1-tiny", "iou", "format", "length", "consistency"):
         assert (OURS[name].of(texts, [true] * len(texts)) <= 1).all()
+
+
+@pytest.mark.parametrize("name", list(CLEAN))
+def test_clean_answers_are_read_at_once_as_the_dialect_reads_them(name):
+    rng = np.random.default_rng(0)
+    dialect, letters, clean = DIALECTS[name], list('0123456789[], ."x-+@{}'), 0
+    for k in range(400):
+        frames = (
+            dialect.frame_for((800, 640)),
+            Frame.letterbox((800, 640), (512, 512)),
+            Frame.resize((800, 640), (300, 900)),
+        )
+        corners_N2, sides_N2 = rng.uniform(0, 700, (k % 5 + 1, 2)), rng.uniform(3, 120, (k % 5 + 1, 2))
+        boxes_N4 = np.clip(np.hstack([corners_N2, corners_N2 + sides_N2]), 0, (800, 640, 800, 640))
+        text = dialect.write(Objects.from_hbb(boxes_N4, ["x"] * len(boxes_N4)), frames[k % 3], labelled=k % 5 == 0)
+        text = "<think>4 of [1, 2, 3, 4] and 5 6 7 8</think>" + text if k % 7 == 0 else text
+        for _ in range(k % 3):  # damage of one letter, put in or put in place of another
+            at = int(rng.integers(len(text)))
+            text = text[:at] + str(rng.choice(letters)) + text[at + int(rng.integers(2)) :]
+        found = clean_boxes(text, dialect, frames[k % 3])
+        if found is not None:
+            reading, clean = dialect.read(text, frames[k % 3]), clean + 1
+            assert not reading.problems and np.array_equal(reading.areas.hbb_N4, found)
+    assert clean > 80
+    for text in (
+        "",
+        "[1, 2, 3, 4] [1, 2, 3, 4]",
+        "[9, 2, 3, 4]",
+        "[1, 2, 3, 4, 5, 6]",
+        "[1, 2, 3, 4 @ 5]",
+        dialect.nothing,
+    ):
+        assert clean_boxes(text, dialect, FRAME) is None
 
 
 def test_a_guard_counts_bad_values_and_stops():

@@ -151,6 +151,12 @@ def test_long_answers_are_counted_and_never_cut(dataset, tmp_path):
     assert any("too long" in name for counts in asked["tasks"].values() for name in counts)
 
 
+def test_a_task_that_is_asked_for_must_be_learned(dataset, tmp_path):
+    too_short = recipe(dataset, words=WordSettings(max_tokens=13), task_weights={"rec": 2.0})
+    with pytest.raises(DatasetError, match=r"none of the \d+ questions of the task rec can be learned"):
+        sft(too_short, tmp_path / "run")
+
+
 def test_a_broken_image_is_an_error_that_names_its_scene(dataset, tmp_path):
     copied = shutil.copytree(dataset, tmp_path / "broken")
     manifest = json.loads((copied / "manifest.json").read_text())

@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "build": "imagery and vector layers to a dataset of scenes and questions",
     "inspect": "show a dataset: counts, drops, pictures of scenes with their questions",
     "sft": "fine-tune a model on datasets",
+    "grpo": "reinforce a model by rewards for its own answers",
     "merge": "work an adapter into its base model, checked to score every token the same",
     "parity": "one question through training, transformers, our decoding, a merged model and a server",
     "ask": "ask one image one thing",

@@ -201,7 +201,8 @@ def _read_answers(folder: Path) -> list[dict[str, Any]]:
     try:
         rows = file.read()
         _ = [(row["id"], row["text"], row["seconds"] / row["batch"]) for row in rows]
-        _ = [[score is None or 0 <= score <= 1 for score in row.get("scores") or ()] for row in rows]
+        if wrong := [row["id"] for row in rows if not all(s is None or 0 <= s <= 1 for s in row.get("scores", ()))]:
+            raise ValueError(f"confidences of {wrong[0]} are not within 0 and 1")
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{file.path} is damaged ({error!r}); remove it and evaluate again") from error
     return rows

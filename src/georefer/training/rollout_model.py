@@ -1,7 +1,8 @@
-"""The model while it answers and while it learns from that: the same function both times, and as it was at the start."""
+"""The model while it answers, while it learns from that, which is the same function, and as the run began with it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -9,9 +10,20 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from georefer.errors import ConfigError
 from georefer.models.families.base import Family
 from georefer.training.processes import judging
 from georefer.training.schedule import LoopSettings
+
+
+def refuse_shards() -> None:
+    """ConfigError where weights are to be spread over processes: answers are drawn with whole ones."""
+    for kind in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{kind}", "") == "true":
+            raise ConfigError(
+                f"{kind} was asked for, where each process draws answers with a whole model; launch with copies "
+                "(recipes/accelerate/ddp.yaml) and train adapters"
+            )
 
 
 @contextmanager

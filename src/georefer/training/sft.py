@@ -116,6 +116,7 @@ def sft(settings: SftSettings, out: Path | str) -> Path:
     examples, account = read_examples(
         datasets, model, settings.weights, settings.words, aligned=settings.is_aligned, left_out=aside
     )
+    _expect_wanted(account, settings)
     run = _Run(settings, model, examples)
     loop = run.loop
     say(f"training  {prepared}; {len(examples):,} scenes, {loop.steps:,} steps")
@@ -136,6 +137,17 @@ def sft(settings: SftSettings, out: Path | str) -> Path:
     model.family.model.eval()
     # of several processes the first holds whole weights now
     return _save(out, model, card, end) if end.rank == 0 else out / "model"
+
+
+def _expect_wanted(account: Account, settings: SftSettings) -> None:
+    """A task that the recipe names must be learned at least once."""
+    for task, counts in account.tasks.items():
+        kept = sum(counts.get(how, 0) for how in ("whole", "simplified", "parts"))
+        if settings.task_weights.get(task) and not kept:
+            raise DatasetError(
+                f"none of the {sum(counts.values())} questions of the task {task} can be learned "
+                f"({', '.join(counts)}), which task_weights asks for; raise words.max_tokens, or leave the task out"
+            )
 
 
 def _aside(datasets: Sequence[Dataset], settings: SftSettings) -> frozenset[str]:

@@ -155,19 +155,79 @@ class Answer:
 
     @cached_property
     def shapes(self) -> Objects:
-        """What was said that has an area, in the form asked for."""
+        """What was said that has an area."""
         return self.reading.areas
+
+    @cached_property
+    def boxes_P4(self) -> np.ndarray:
+        """The boxes around the shapes."""
+        return self.shapes.hbb_N4 if self._clean_P4 is None else self._clean_P4
 
     @cached_property
     def said(self) -> int:
         """Shapes that were said, with those that repeat others or are none."""
-        reading = self.reading
-        return len(self.shapes) + sum(problem.kind in EXTRA_KINDS for problem in reading.problems)
+        if self._clean_P4 is not None:
+            return len(self._clean_P4)
+        return len(self.shapes) + sum(problem.kind in EXTRA_KINDS for problem in self.reading.problems)
+
+    @cached_property
+    def kept(self) -> int:
+        """Shapes that are left of those."""
+        return len(self.shapes) if self._clean_P4 is None else len(self._clean_P4)
+
+    @cached_property
+    def _clean_P4(self) -> np.ndarray | None:
+        """The boxes of an answer that nothing is wrong with, sooner than by a reading; None for others."""
+        truth = self.truth
+        if truth.labelled or not truth.form.as_boxes or "reading" in self.__dict__:
+            return None
+        return clean_boxes(self.text, truth.dialect, truth.frame)
 
     @property
     def is_none(self) -> bool:
         """Whether it says in the dialect's words that there is nothing, and nothing else."""
         return self.reading.says_none and not self.said
+
+
+CLEAN = {
+    "georefer": (1, 0, 4), "groundset": (1, 0, 4), "qwen2.5-vl": (1, 1, 4), "qwen3-vl": (1, 1, 4), "geo-r1": (1, 1, 4),
+    "visionreasoner": (2, 1, 6),
+}  # fmt: skip
+"""Dialects of boxes in whole numbers: lists a box, lists that may stand around all of them, numbers a box."""
+
+_NO_NUMBER = {code: " " for code in range(128) if not chr(code).isdigit()}
+_KEYS, _OTHER_SHAPES = ('"bbox_2d"', '"point_2d"'), ('"label"', "keypoint", "@", "+", "-")
+_MOST_CLEAN = 20_000
+
+
+def clean_boxes(text: str, dialect: Dialect, frame: Frame) -> np.ndarray | None:
+    """Boxes (N, 4) in scene pixels of an answer exactly as the dialect writes it, without labels; None for any other.
+
+    None too where a reading would repair, clip or drop something: it gives what `dialect.read` gives, or nothing.
+    """
+    lists, around, numbers = CLEAN.get(dialect.name, (0, 0, 0))
+    if not lists or len(text) > _MOST_CLEAN or not text.isascii() or not dialect.strict.fullmatch(text):
+        return None
+    said = text.rpartition("</think>")[2]
+    if any(mark in said for mark in _OTHER_SHAPES) or (not around and "{" in said):
+        return None
+    brackets = said.count("[")
+    for key in _KEYS[: numbers // 2 - 1]:
+        said = said.replace(key, "")
+    values_K = np.fromstring(said.translate(_NO_NUMBER), dtype=np.float64, sep=" ")
+    count, left = divmod(len(values_K), numbers)
+    if left or not 0 < count <= 1_000 or not 0 <= brackets - lists * count <= around:
+        return None
+    steps_N2 = values_K.reshape(-1, 2)
+    if dialect.steps.decimals or (steps_N2 > dialect.steps.largest(frame)).any():
+        return None
+    xy_N2 = dialect.steps.read(steps_N2, frame)
+    if (xy_N2 < 0).any() or (xy_N2 > (frame.scene_width, frame.scene_height)).any():
+        return None
+    rows_NK = xy_N2.reshape(-1, numbers)
+    boxes_N4 = rows_NK[:, :4]
+    repeats = any(len(set(map(tuple, part.tolist()))) < count for part in (boxes_N4, rows_NK[:, 4:]) if part.size)
+    return None if repeats or (boxes_N4[:, :2] >= boxes_N4[:, 2:]).any() else boxes_N4
 
 
 Score = Callable[[Answer], float]

@@ -44,10 +44,10 @@ Overlap = Callable[[Answer], np.ndarray]
 
 def fit_of_pairs(answer: Answer) -> np.ndarray:
     """IoU (P, T): of boxes where boxes are asked for, of true areas otherwise; 0 where labels count and differ."""
-    true, shapes = answer.truth, answer.shapes
+    true = answer.truth
     if true.form.as_boxes:
-        return _same_label(answer, hbb_iou(shapes.hbb_N4, true.boxes_T4))
-    return _same_label(answer, shape_iou(shapes.geometries_N, true.objects.geometries_N, as_boxes=False))
+        return _same_label(answer, hbb_iou(answer.boxes_P4, true.boxes_T4))
+    return _same_label(answer, shape_iou(answer.shapes.geometries_N, true.objects.geometries_N, as_boxes=False))
 
 
 def _same_label(answer: Answer, fit_PT: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def closeness_of_pairs(answer: Answer) -> np.ndarray:
     """
     true, fit_PT = answer.truth, fit_of_pairs(answer)
     if true.form.as_boxes:
-        said_P5, true_T5 = _upright(answer.shapes.hbb_N4), _upright(true.boxes_T4)
+        said_P5, true_T5 = _upright(answer.boxes_P4), _upright(true.boxes_T4)
     else:
         said_P5, true_T5 = oriented(answer.shapes.geometries_N), true.obb_T5
     side_T = np.sqrt(true_T5[:, 2] * true_T5[:, 3])
@@ -113,8 +113,7 @@ def sets(answer: Answer, *, fits: Overlap = fit_of_pairs) -> float:
     true = len(answer.truth.objects)
     if not true:
         return float(answer.is_none)
-    said = len(answer.shapes)
-    if not said or said * true > MOST_PAIRS:
+    if not answer.kept or answer.kept * true > MOST_PAIRS:
         return 0.0
     return set_score(_paired(fits(answer)), answer.said, true)
 
@@ -130,7 +129,7 @@ def one(answer: Answer, *, fits: Overlap = fit_of_pairs) -> float:
     """The fit of the one shape that is meant; of several said the worst counts, and of repetitions none."""
     if not len(answer.truth.objects):
         return float(answer.is_none)
-    if not len(answer.shapes) or answer.said > len(answer.shapes):
+    if not answer.kept or answer.said > answer.kept:
         return 0.0
     return float(fits(answer).min())
 

@@ -6,6 +6,8 @@ in `georefer.evaluation.protocols.visionreasoner`.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,69 +26,99 @@ _UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, Arithm
 
 def vision_reward(content: str, solution: str) -> dict[str, float]:
     """The parts of the reward and their total."""
-    form = think_answer_form(content) + _object_form(content)
-    accuracy, non_repeat = accuracy_reward(content, solution), _non_repeat(content)
+    rows = _answer(content)
+    form = think_answer_form(content) + _object_form(rows)
+    accuracy, non_repeat = _accuracy(rows, _truth(solution)), _non_repeat(content)
     return dict(zip(PARTS, (form + accuracy + non_repeat, form, accuracy, non_repeat), strict=True))
 
 
 def accuracy_reward(content: str, solution: str) -> float:
     """Points of the best one-to-one pairing by the larger number of objects; 0 where either side cannot be read."""
-    try:
-        predicted, truth = _columns(_answer(content)), _columns(load(solution))
-    except _UNUSABLE:
-        return 0.0
-    if predicted is None or truth is None:
-        return 0.0
-    earned_PT = _earned(*predicted, *truth)
-    rows, columns = linear_sum_assignment(3.0 - earned_PT)
-    cost = (3.0 - earned_PT)[rows, columns].sum()
-    return float((len(rows) * 3.0 - cost) / max(earned_PT.shape))
+    return _accuracy(_answer(content), _truth(solution))
+
+
+Columns = tuple[np.ndarray, np.ndarray]
+"""Boxes (4, N) and points (2, N) of the first 120 objects."""
 
 
 def _answer(content: str) -> Any:
-    """JSON of the first answer; ValueError where there is none."""
+    """JSON of the first answer; None where there is none, which holds no objects either."""
     answer = next(answers(content), None)
-    if answer is None:
-        raise ValueError("no answer")
-    return load(answer.strip())
+    try:
+        return None if answer is None else load(answer.strip())
+    except ValueError:
+        return None
 
 
-def _columns(items: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Boxes (N, 4) and points (N, 2) of the first 120 objects; None where there is none or one is no such thing."""
+@lru_cache(maxsize=256)
+def _truth(solution: str) -> Columns | None:
+    """What a solution says, kept for the other answers of its group."""
+    try:
+        return _columns(load(solution))
+    except _UNUSABLE:
+        return None
+
+
+def _accuracy(rows: Any, truth: Columns | None) -> float:
+    try:
+        said = _columns(rows)
+    except _UNUSABLE:
+        return 0.0
+    if said is None or truth is None:
+        return 0.0
+    earned_PT = _earned(*said, *truth)
+    larger = max(earned_PT.shape)
+    if np.count_nonzero(earned_PT) <= larger and _apart(earned_PT):
+        return float(earned_PT.sum() / larger)
+    best = linear_sum_assignment(earned_PT, maximize=True)
+    return float(earned_PT[best].sum() / larger)
+
+
+def _apart(earned_PT: np.ndarray) -> bool:
+    """Whether no two pairs that earn something compete for one object."""
+    rows, columns = (of.tolist() for of in earned_PT.nonzero())
+    return len(set(rows)) == len(set(columns)) == len(rows)
+
+
+def _columns(items: Any) -> Columns | None:
+    """None where there is no object or one has no such box and point."""
     boxes, points = [item["bbox_2d"] for item in items], [item["point_2d"] for item in items]
     found = _table(boxes[:MOST_OBJECTS], 4), _table(points[:MOST_OBJECTS], 2)
     return None if found[0] is None or found[1] is None else (found[0], found[1])
 
 
 def _table(rows: list[Any], width: int) -> np.ndarray | None:
-    right = all(
-        isinstance(row, list) and len(row) == width and all(type(v) in (int, float) for v in row) for row in rows
-    )
-    return np.array(rows, dtype=np.float64) if rows and right else None
+    if not rows or set(map(type, rows)) != {list} or set(map(len, rows)) != {width}:
+        return None
+    flat = list(chain.from_iterable(rows))
+    if not set(map(type, flat)) <= {int, float}:
+        return None
+    return np.ascontiguousarray(np.array(flat, dtype=np.float64).reshape(-1, width).T)
 
 
 @np.errstate(all="ignore")
-def _earned(boxes_P4: np.ndarray, points_P2: np.ndarray, truths_T4: np.ndarray, targets_T2: np.ndarray) -> np.ndarray:
+def _earned(boxes_4P: np.ndarray, points_2P: np.ndarray, truths_4T: np.ndarray, targets_2T: np.ndarray) -> np.ndarray:
     """Points (P, T) of each pair, 0 to 3."""
-    low_PT2 = np.maximum(boxes_P4[:, None, :2], truths_T4[None, :, :2])
-    high_PT2 = np.minimum(boxes_P4[:, None, 2:], truths_T4[None, :, 2:])
-    side_PT2 = np.maximum(0, high_PT2 - low_PT2 + 1)
-    inter_PT = side_PT2[..., 0] * side_PT2[..., 1]
-    own_P, other_T = (
-        (b[:, 2] - b[:, 0] + 1) * (b[:, 3] - b[:, 1] + 1) for b in (boxes_P4, truths_T4)
+    a_4P, b_4T = boxes_4P[:, :, None], truths_4T[:, None]
+    side_2PT = np.minimum(a_4P[2:], b_4T[2:]) - np.maximum(a_4P[:2], b_4T[:2]) + 1
+    np.maximum(side_2PT, 0, out=side_2PT)
+    inter_PT = side_2PT[0] * side_2PT[1]
+    own_2P, other_2T = (
+        boxes_4P[2:] - boxes_4P[:2] + 1,
+        truths_4T[2:] - truths_4T[:2] + 1,
     )  # the last pixel is counted in
-    iou_PT = inter_PT / (own_P[:, None] + other_T[None] - inter_PT)
-    near_PT = np.abs(boxes_P4[:, None] - truths_T4[None]).mean(axis=2) < 10
-    apart_PT = np.sqrt(((points_P2[:, None] - targets_T2[None]) ** 2).sum(axis=2))
-    inside_P = np.all((points_P2 >= boxes_P4[:, :2]) & (points_P2 <= boxes_P4[:, 2:]), axis=1)
-    return (iou_PT > 0.5) + near_PT.astype(np.float64) + ((apart_PT < 30) & np.asarray(inside_P)[:, None])
+    iou_PT = inter_PT / ((own_2P[0] * own_2P[1])[:, None] + other_2T[0] * other_2T[1] - inter_PT)
+    off_PT = np.abs(a_4P - b_4T).sum(axis=0)
+    apart_2PT = points_2P[:, :, None] - targets_2T[:, None]
+    inside_P = np.all((points_2P >= boxes_4P[:2]) & (points_2P <= boxes_4P[2:]), axis=0)
+    close_PT = (np.sqrt((apart_2PT * apart_2PT).sum(axis=0)) < 30) & np.asarray(inside_P)[:, None]
+    return (iou_PT > 0.5).astype(np.float64) + (off_PT / 4 < 10) + close_PT
 
 
-def _object_form(content: str) -> float:
+def _object_form(data: Any) -> float:
     """Share of objects with a box of four and of those with a point of two; what came before a bad one counts."""
     total = 0.0
     try:
-        data = _answer(content)
         for item in data:
             right = 0.0
             for key, size in (("bbox_2d", 4), ("point_2d", 2)):
