@@ -7,6 +7,8 @@ from tests.data.small import small_dataset
 
 from georefer.cli import main
 from georefer.cli.options import asked_model
+from georefer.models import FakeModel
+from georefer.serving import running
 
 SHIPPED = "tiny-synthetic"
 ASKED = ["--set", "blind=false", "--set", 'tasks=["rec", "presence"]', "--set", "max_new_tokens=40", "--set", "limit=2"]
@@ -44,6 +46,19 @@ def test_what_a_server_says_is_kept_at_once(tmp_path):
     assert asked_model(address, tmp_path / "out").settings.cache == tmp_path / "out" / "requests.jsonl"
     own = asked_model(f"{address},cache={tmp_path / 'mine.jsonl'}", tmp_path / "out")
     assert own.settings.cache == tmp_path / "mine.jsonl"
+
+
+def test_a_spent_budget_ends_a_run_that_goes_on_with_a_new_one(dataset, tmp_path, capsys):
+    asked = []
+    with running(FakeModel(lambda ask: asked.append(ask.prompt) or "[1, 2, 30, 40]"), alias="served") as url:
+        command = ["evaluate", "{}", dataset, str(tmp_path), *ASKED]
+        assert main([part.format(f"{url}#served,max_requests=6") for part in command]) == 2
+        assert "run the same again to go on" in capsys.readouterr().err
+        kept = (tmp_path / "requests.jsonl").read_text().splitlines()
+        assert len(kept) == len(asked) > 0 and not (tmp_path / "answers.jsonl").exists()  # within its first batch
+        assert main([part.format(f"{url}#served,max_requests=100") for part in command]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    assert len(asked) == len(rows) > 5 and not any("scores" in row for row in rows)  # nothing was asked twice
 
 
 def test_only_models_behind_an_address_have_a_cache():

@@ -11,6 +11,8 @@ from tests.data.checkpoints import build
 
 from georefer.cli import main
 from georefer.imagery.write import write_png
+from georefer.models import load_model
+from georefer.serving import running
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,16 @@ def test_json_and_exit_code_where_they_part(folder, capsys):
     assert asked(folder, "--merged", str(other), "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert not found["agrees"] and {"image size", "ids", "scores"} <= set(found["ways"][3]["differs"])
+
+
+def test_a_served_model_is_compared_too(folder, capsys):
+    with running(load_model(folder / "model")) as address:
+        assert asked(folder, "--http", address, "--json") == 0
+    ways = {way["name"]: way for way in json.loads(capsys.readouterr().out)["ways"]}
+    assert ways["http"]["answer"] == ways["transformers"]["answer"]
+    build("qwen2_5_vl", folder / "another")
+    with running(load_model(folder / "another")) as address:
+        assert asked(folder, "--http", address, "--json") == 1
 
 
 def test_what_cannot_be_compared(folder, capsys):

@@ -1,28 +1,33 @@
+import argparse
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.data.area import make_area, small_recipe
+from tests.data.checkpoints import build as build_checkpoint
 
 from georefer.building.build import build
+from georefer.cli import grpo as verb
+from georefer.config import load_settings
 from georefer.errors import CheckpointError, DatasetError, InputError
 from georefer.models import load_model
 from georefer.models.tiny import TinySettings
 from georefer.scenes import open_dataset
 from georefer.training import grpo as module
 from georefer.training.adapters import TuneSettings, prepare
-from georefer.training.answered import Answerer
 from georefer.training.batches import BatchSettings
 from georefer.training.grpo import GrpoRun, grpo
 from georefer.training.grpo_settings import DrawSettings, GrpoSettings
 from georefer.training.loop import LoopSettings, Progress
 from georefer.training.prompts import PromptMaker
-from georefer.training.rollout_model import BegunWeights, answering
+from georefer.training.rollout_model import BegunWeights, answering, learning
 from georefer.training.rollouts import answer_logprobs
-from georefer.training.sft import SftSettings, sft
+from georefer.training.sft import SftSettings, ValidateSettings, sft
 
 SMALL = TinySettings(
     image_size=64, numbers=64, width=32, heads=2, text_layers=1, text_mlp=32, stem_widths=(8, 8, 16, 16)
@@ -151,19 +156,11 @@ def test_kept_answers_that_are_gone_are_missed(recipe, tmp_path, monkeypatch):
 def test_every_method_learns(recipe, rewards, tmp_path, method):
     both = {rewards("short"): 1.0, rewards("even"): 0.5}
     folder = grpo(recipe(method=method, rewards=both, loop=replace(recipe().loop, steps=2)), tmp_path)
-    one, other = weights(folder), weights(recipe().start and load_path(recipe().start))
+    one, other = weights(folder), weights(Path(recipe().start))
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def load_path(name):
-    from pathlib import Path
-
-    return Path(name)
-
-
 def test_adapters_learn_and_the_best_is_kept(recipe, tmp_path):
-    from georefer.training.sft import ValidateSettings
-
     settings = recipe(
         tune=TuneSettings(projector="frozen", rank=2, alpha=4), kl_weight=0.1,
         validate=ValidateSettings(share=0.3, per_task=2, max_new_tokens=4),
@@ -177,27 +174,19 @@ def test_adapters_learn_and_the_best_is_kept(recipe, tmp_path):
 # --- equal groups -------------------------------------------------------------------------------------------------
 
 
-def moved(run):
-    """The model after its start, so that a divergence would move it back."""
-    with torch.no_grad():
-        for parameter in run.model.family.model.parameters():
-            if parameter.requires_grad:
-                parameter.mul_(1.1)
-
-
 @pytest.mark.parametrize("how, parts", [("skip", 1), ("resample", 1), ("keep", None)])
 def test_groups_that_earned_all_the_same_teach_nothing(recipe, rewards, tmp_path, how, parts):
     """Not even by the divergence, which in TRL still moves the model there; they are counted."""
     run = run_of(recipe(rewards={rewards("same"): 1.0}, equal_groups=how, kl_weight=0.1), tmp_path)
-    moved(run)
+    shaken(run.model)
     work = run.step(Progress(0, 0.0, 0.0))
     found = [part.sums() for part in work.parts]
     assert float(found[0]["equal_groups"]) == work.parts[0].counts["equal_groups"] >= 3
     if parts:
         assert len(work.parts) == parts  # what is recorded, and nothing to learn
     else:
-        assert len(work.parts) > 1 and sum(float(f["kl"]) for f in found[1:]) > 0
-        assert sum(abs(float(f["policy"])) for f in found[1:]) < 1e-6
+        assert len(work.parts) > 1 and sum(float(f["kl"].detach()) for f in found[1:]) > 0
+        assert sum(abs(float(f["policy"].detach())) for f in found[1:]) < 1e-6
 
 
 def test_other_questions_are_drawn_for_equal_groups(recipe, rewards, tmp_path):
@@ -208,7 +197,7 @@ def test_other_questions_are_drawn_for_equal_groups(recipe, rewards, tmp_path):
 
 
 def test_a_reward_all_the_same_ends_a_run_without_a_change(recipe, rewards, tmp_path):
-    one, other = weights(grpo(recipe(rewards={rewards("same"): 1.0}), tmp_path)), weights(load_path(recipe().start))
+    one, other = weights(grpo(recipe(rewards={rewards("same"): 1.0}), tmp_path)), weights(Path(recipe().start))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -227,25 +216,35 @@ def test_any_number_of_processes_draws_the_same(recipe, tmp_path):
     assert said[0] == said[1] and shared[0] and shared[1]
 
 
-def test_the_model_learns_with_the_probabilities_with_which_it_drew(recipe, tmp_path):
-    """Batch norms and dropout would change them."""
-    run = run_of(recipe(tune=TuneSettings(dropout=0.5, projector="frozen")), tmp_path)
-    run.step(Progress(0, 0.0, 0.0))
-    for micro in run.held[1]:
-        found_BT, _ = answer_logprobs(run.model, micro.seen, micro.rollouts, 1.0)
-        drawn = [d for r in micro.rollouts for d in r.answers]
-        for row_T, answer in zip(found_BT.tolist(), drawn, strict=True):
-            assert row_T[: len(answer.ids)] == pytest.approx(answer.logprobs, abs=1e-4)
+LORA = TuneSettings(projector="frozen", rank=2, alpha=4, dropout=0.5)
+
+
+def shaken(model):
+    """The trained weights, moved: an adapter does nothing before it has learned."""
+    moved_by = torch.Generator().manual_seed(0)
+    for parameter in model.family.model.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=moved_by)
+
+
+@pytest.mark.parametrize("tune", [None, LORA])
+def test_the_model_learns_with_the_probabilities_with_which_it_drew(recipe, tmp_path, tune):
+    """Batch norms of the whole model, and the dropout of adapters, would change them."""
+    run = run_of(recipe(tune=tune, updates=2), tmp_path)
+    shaken(run.model)
+    run.model.family.model.train()
+    parts = run.step(Progress(0, 0.0, 0.0)).parts[1:]
+    # where no probability has changed, what the better half gains is what the other loses
+    assert parts and max(abs(float(part.sums()["policy"].detach())) for part in parts) < 1e-3
+    assert max(abs(r.advantage_G).max() for m in run.held[1] for r in m.rollouts) > 0.5
 
 
 def test_the_reference_is_the_model_with_its_adapter_switched_off(recipe, tmp_path):
-    run = run_of(recipe(tune=TuneSettings(projector="frozen", rank=2, alpha=4)), tmp_path)
+    run = run_of(recipe(tune=LORA), tmp_path)
     family = run.model.family
     begun = BegunWeights(family)
-    moved_by = torch.Generator().manual_seed(0)
-    for parameter in family.model.parameters():
-        if parameter.requires_grad:
-            parameter.data += 0.3 * torch.randn(parameter.shape, generator=moved_by)
+    shaken(run.model)
+    learning(family)
     run.step(Progress(0, 0.0, 0.0))
     micro = run.held[1][0]
 
@@ -333,6 +332,31 @@ def test_settings_out_of_range_are_refused(recipe, changes):
         recipe(**changes)
 
 
-def test_an_answerer_needs_no_run(recipe, tmp_path):
-    run = run_of(recipe(), tmp_path)
-    assert isinstance(run.answerer, Answerer) and run.answerer.batches.images == 3
+# --- recipes ------------------------------------------------------------------------------------------------------
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+NAMES = sorted(path.parent.name for path in RECIPES.glob("*/grpo.toml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_loads_and_so_do_the_launch_lines_of_its_readme(name):
+    load_settings(GrpoSettings, RECIPES / name / "grpo.toml")
+    blocks = (RECIPES / name / "README.md").read_text().split("```")[1::2]
+    lines = [shlex.split(" ".join(block.replace("\\\n", " ").split())) for block in blocks]
+    lines = [words for words in lines if "grpo" in words]
+    assert lines
+    for words in lines:
+        parser = argparse.ArgumentParser()
+        verb.add_arguments(parser)
+        options = parser.parse_args(words[words.index("grpo") + 1 :])
+        load_settings(GrpoSettings, RECIPES.parent / options.recipe, options.overrides)
+
+
+def test_geo_r1_learns_by_thoughts_in_its_own_family(dataset, tmp_path):
+    start = build_checkpoint("qwen2_5_vl", tmp_path / "start")
+    changes = [f"start={start}", "loop.steps=2", "batch.images_per_step=2", "draw.max_new_tokens=150", "draw.answers=2"]
+    settings = load_settings(GrpoSettings, RECIPES / "geo-r1" / "grpo.toml", changes)
+    folder = grpo(replace(settings, dataset=(dataset,)), tmp_path / "run")
+    assert (folder / "adapter_model.safetensors").is_file()
+    row = rows_of(tmp_path / "run" / "rollouts.jsonl")[0]
+    assert "<think>" in row["prompt"] and set(row["answers"][0]["rewards"]) == {"geo-r1-format", "geo-r1-iou"}

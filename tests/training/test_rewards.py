@@ -327,8 +327,13 @@ def test_clean_answers_are_read_at_once_as_the_dialect_reads_them(name):
             Frame.resize((800, 640), (300, 900)),
         )
         corners_N2, sides_N2 = rng.uniform(0, 700, (k % 5 + 1, 2)), rng.uniform(3, 120, (k % 5 + 1, 2))
+        labels = rng.choice(
+            ["ship", "Storage tank", "big_car", "a 1", "b 2, 3, 4, 5"], 9, p=[0.4, 0.3, 0.2, 0.05, 0.05]
+        )
         boxes_N4 = np.clip(np.hstack([corners_N2, corners_N2 + sides_N2]), 0, (800, 640, 800, 640))
-        text = dialect.write(Objects.from_hbb(boxes_N4, ["x"] * len(boxes_N4)), frames[k % 3], labelled=k % 5 == 0)
+        text = dialect.write(
+            Objects.from_hbb(boxes_N4, list(labels[: len(boxes_N4)])), frames[k % 3], labelled=k % 2 == 0
+        )
         text = "<think>4 of [1, 2, 3, 4] and 5 6 7 8</think>" + text if k % 7 == 0 else text
         for _ in range(k % 3):  # damage of one letter, put in or put in place of another
             at = int(rng.integers(len(text)))
@@ -336,7 +341,8 @@ def test_clean_answers_are_read_at_once_as_the_dialect_reads_them(name):
         found = clean_boxes(text, dialect, frames[k % 3])
         if found is not None:
             reading, clean = dialect.read(text, frames[k % 3]), clean + 1
-            assert not reading.problems and np.array_equal(reading.areas.hbb_N4, found)
+            assert not reading.problems and np.array_equal(reading.areas.hbb_N4, found[0])
+            assert [label.strip() for label in reading.areas.labels_N] == [label.strip() for label in found[1]]
     assert clean > 80
     for text in (
         "",

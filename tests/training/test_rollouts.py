@@ -5,6 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.data.checkpoints import KINDS, build
 from tests.models.conftest import tiny
 
@@ -13,7 +14,7 @@ from georefer.models.loading import load
 from georefer.models.sampling import Drawn, _at
 from georefer.training import rollouts as module
 from georefer.training.examples import Example
-from georefer.training.policy import METHODS, k3, policy_losses, ratios, summed, terms
+from georefer.training.policy import METHODS, advantages, k3, policy_losses, ratios, summed, terms
 from georefer.training.prompts import Asked, Prompts
 from georefer.training.rollouts import Place, Rollout, Seen, answer_logprobs, draw, uniforms
 
@@ -208,3 +209,54 @@ def test_answers_end_with_their_end_or_are_cut(loaded):
         assert isinstance(drawn, Drawn) and len(drawn.logprobs) == len(drawn.ids)
         assert drawn.is_cut == (drawn.ids[-1] not in ends) and not set(drawn.ids[:-1]) & ends
         assert model.family.image_token_id not in drawn.ids
+
+
+# --- TRL's own trainer --------------------------------------------------------------------------------------------
+
+
+def test_loss_and_gradients_equal_those_of_trl_on_its_own_answers(loaded, tmp_path):
+    """The same prompt, image and answers through GRPOTrainer, which repeats the image for each of them."""
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    model, prompt = loaded("llava"), QUESTIONS[0][0]
+    (prompts, _) = prompts_of(model)
+    picture = Image.fromarray(prompts.example.image())
+    asked = [{"type": "image"}, {"type": "text", "text": prompt}]
+    rows = [{"prompt": [{"role": "user", "content": asked}], "images": [picture]}] * ANSWERS
+    settings = trl.GRPOConfig(
+        output_dir=str(tmp_path), per_device_train_batch_size=ANSWERS, num_generations=ANSWERS, beta=0.0,
+        max_completion_length=TOKENS, use_cpu=True, bf16=False, report_to=[], loss_type="grpo", temperature=TEMPERATURE,
+        gradient_checkpointing=False,
+    )  # fmt: skip
+    trainer = trl.GRPOTrainer(
+        model.family.model, lambda completions, **_: [float(len(c[-1]["content"])) for c in completions], settings,
+        train_dataset=datasets.Dataset.from_list(rows), processing_class=model.speech.processor,
+    )  # fmt: skip
+    trainer.current_gradient_accumulation_steps = 1
+    torch.manual_seed(0)
+    model.family.model.train()  # a llava has no dropout
+    inputs = trainer._generate_and_score_completions(rows)
+    model.family.model.zero_grad()
+    expected_loss = trainer._compute_loss(model.family.model, inputs)
+    expected_loss.backward()
+    expected = gradients(model)
+    model.family.model.eval()
+
+    assert inputs["prompt_ids"][0].tolist() == [*model.prefix(prompts.example.size).ids, *prompts.asked[0].ids]
+    pairs = zip(inputs["completion_ids"].tolist(), inputs["completion_mask"].tolist(), strict=True)
+    answers = tuple(Drawn(tuple(i for i, m in zip(ids, mask, strict=True) if m), (), False) for ids, mask in pairs)
+    advantage_B = inputs["advantages"]
+    reward_NG = torch.tensor([[float(len(model.speech.answer(drawn.ids))) for drawn in answers]])
+    assert torch.allclose(advantages(reward_NG)[0], advantage_B, atol=1e-4) and advantage_B.abs().max() > 0.5
+    seen, _ = Seen.of(model.family, prompts_of(model))
+    logprob_BT, mask_BT = answer_logprobs(model, seen, rollouts_of(model, [answers], PLACES[:1]), TEMPERATURE)
+    ratio_BT = ratios(logprob_BT, logprob_BT.detach(), mask_BT)
+    loss_BT = policy_losses(ratio_BT, advantage_B, METHODS["grpo"])
+    loss = summed(loss_BT, mask_BT, "answers") / terms(mask_BT, "answers", TOKENS)
+    loss.backward()
+    actual = gradients(model)
+    assert loss.item() == pytest.approx(expected_loss.item(), abs=1e-6)
+    assert actual.keys() == expected.keys()
+    scale = max(float(g.norm()) for g in expected.values())
+    worst = max(float((actual[n] - g).norm() / (g.norm() + 1e-3 * scale)) for n, g in expected.items())
+    print(f"TRL: {worst:.1e}")
+    assert worst < 1e-4

@@ -11,6 +11,7 @@ import numpy as np
 from georefer.geometry import GeoGrid, Objects, Window
 from georefer.imagery.raster import Imagery
 from georefer.inference.refine import KEPT_BECAUSE, Outcome, Refiner, applied
+from georefer.runlog import progress
 
 MAX_SIDE_PX = 2048
 """Of an image that shows an object larger than the sweep's windows; larger ones are kept as they are."""
@@ -35,7 +36,7 @@ def refine_found(
         places[window].append(n)
     scale = windows[0].width / size[0], windows[0].height / size[1]
     parts, order = [], []
-    for window, rows in places.items():
+    for window, rows in progress(places.items(), "refining", len(places), "window"):
         parts.append(_refined(refiner, imagery, found[np.array(rows)], window, scale))
         order += rows
     return replace(Objects.concat(parts)[np.argsort(order)], ids_N=found.ids_N)

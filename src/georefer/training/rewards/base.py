@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -68,7 +69,7 @@ class Truth:
 
     @cached_property
     def labels_T(self) -> np.ndarray:
-        return names_of(self.objects)
+        return names_of(self.objects.labels_N)
 
     @cached_property
     def obb_T5(self) -> np.ndarray:
@@ -137,9 +138,11 @@ def oriented(geometries_N: np.ndarray) -> np.ndarray:
     return boxes_N5
 
 
-def names_of(objects: Objects) -> np.ndarray:
+def names_of(labels: Iterable[str]) -> np.ndarray:
     """Labels (N,) as they are compared."""
-    return np.array([plain_name(label) for label in objects.labels_N], dtype=object)
+    said = list(labels)
+    plain = {label: plain_name(label) for label in dict.fromkeys(said)}
+    return np.array([plain[label] for label in said], dtype=object)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,25 +164,30 @@ class Answer:
     @cached_property
     def boxes_P4(self) -> np.ndarray:
         """The boxes around the shapes."""
-        return self.shapes.hbb_N4 if self._clean_P4 is None else self._clean_P4
+        return self.shapes.hbb_N4 if self._clean is None else self._clean[0]
 
     @cached_property
     def said(self) -> int:
         """Shapes that were said, with those that repeat others or are none."""
-        if self._clean_P4 is not None:
-            return len(self._clean_P4)
+        if self._clean is not None:
+            return len(self._clean[0])
         return len(self.shapes) + sum(problem.kind in EXTRA_KINDS for problem in self.reading.problems)
 
     @cached_property
     def kept(self) -> int:
         """Shapes that are left of those."""
-        return len(self.shapes) if self._clean_P4 is None else len(self._clean_P4)
+        return len(self.shapes) if self._clean is None else len(self._clean[0])
 
     @cached_property
-    def _clean_P4(self) -> np.ndarray | None:
-        """The boxes of an answer that nothing is wrong with, sooner than by a reading; None for others."""
+    def names_P(self) -> np.ndarray:
+        """Labels as they are compared."""
+        return names_of(self.shapes.labels_N if self._clean is None else self._clean[1])
+
+    @cached_property
+    def _clean(self) -> tuple[np.ndarray, list[str]] | None:
+        """Boxes and labels of an answer that nothing is wrong with, sooner than by a reading; None for others."""
         truth = self.truth
-        if truth.labelled or not truth.form.as_boxes or "reading" in self.__dict__:
+        if not truth.form.as_boxes or "reading" in self.__dict__:
             return None
         return clean_boxes(self.text, truth.dialect, truth.frame)
 
@@ -197,18 +205,23 @@ CLEAN = {
 
 _NO_NUMBER = {code: " " for code in range(128) if not chr(code).isdigit()}
 _KEYS, _OTHER_SHAPES = ('"bbox_2d"', '"point_2d"'), ('"label"', "keypoint", "@", "+", "-")
+_LABEL = re.compile(r',\s?"label":\s?"([A-Za-z_ ]{0,200})"')
 _MOST_CLEAN = 20_000
 
 
-def clean_boxes(text: str, dialect: Dialect, frame: Frame) -> np.ndarray | None:
-    """Boxes (N, 4) in scene pixels of an answer exactly as the dialect writes it, without labels; None for any other.
+def clean_boxes(text: str, dialect: Dialect, frame: Frame) -> tuple[np.ndarray, list[str]] | None:
+    """Boxes (N, 4) in scene pixels and labels of an answer exactly as the dialect writes it; None for any other.
 
-    None too where a reading would repair, clip or drop something: it gives what `dialect.read` gives, or nothing.
+    None too where a reading would repair, clip or drop something, and for labels of more than letters: it gives what
+    `dialect.read` gives, or nothing.
     """
     lists, around, numbers = CLEAN.get(dialect.name, (0, 0, 0))
     if not lists or len(text) > _MOST_CLEAN or not text.isascii() or not dialect.strict.fullmatch(text):
         return None
     said = text.rpartition("</think>")[2]
+    labels = _LABEL.findall(said) if around else _grouped_labels(said)
+    if around and labels:
+        said = _LABEL.sub("", said)
     if any(mark in said for mark in _OTHER_SHAPES) or (not around and "{" in said):
         return None
     brackets = said.count("[")
@@ -227,7 +240,18 @@ def clean_boxes(text: str, dialect: Dialect, frame: Frame) -> np.ndarray | None:
     rows_NK = xy_N2.reshape(-1, numbers)
     boxes_N4 = rows_NK[:, :4]
     repeats = any(len(set(map(tuple, part.tolist()))) < count for part in (boxes_N4, rows_NK[:, 4:]) if part.size)
-    return None if repeats or (boxes_N4[:, :2] >= boxes_N4[:, 2:]).any() else boxes_N4
+    if repeats or len(labels) not in (0, count) or (boxes_N4[:, :2] >= boxes_N4[:, 2:]).any():
+        return None
+    return boxes_N4, labels or [""] * count
+
+
+def _grouped_labels(text: str) -> list[str]:
+    """The label of each box of groups such as "ship [..] [..]; car [..]"."""
+    labels = []
+    for group in text.split("; "):
+        label = group.partition("[")[0].strip()
+        labels += [label] * group.count("[")
+    return labels
 
 
 Score = Callable[[Answer], float]

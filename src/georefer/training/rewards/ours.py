@@ -27,7 +27,7 @@ from georefer.scoring.graph import GraphPair
 from georefer.tasks import TASKS
 from georefer.tasks.graph import SceneGraph
 from georefer.tasks.relation import RelationDetection, RelationReasoning
-from georefer.training.rewards.base import Answer, Truth, names_of, oriented
+from georefer.training.rewards.base import Answer, Truth, oriented
 
 TINY_PX, SMALL_PX = 8.0, 32.0
 """Sides (square root of the area) up to which closeness counts alone, and from which overlap counts alone."""
@@ -53,7 +53,7 @@ def fit_of_pairs(answer: Answer) -> np.ndarray:
 def _same_label(answer: Answer, fit_PT: np.ndarray) -> np.ndarray:
     if not answer.truth.labelled:
         return fit_PT
-    return np.where(names_of(answer.shapes)[:, None] == answer.truth.labels_T[None], fit_PT, 0.0)
+    return np.where(answer.names_P[:, None] == answer.truth.labels_T[None], fit_PT, 0.0)
 
 
 def closeness_of_pairs(answer: Answer) -> np.ndarray:

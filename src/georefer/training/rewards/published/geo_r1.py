@@ -31,8 +31,8 @@ def read_gres(content: str, lenient: bool = False) -> list[dict[str, Any]]:
     text = next(fences(content), None)
     if text is None:
         answer = next(answers(content), "").strip()
-        text = _fenced_or(answer, "[", "]") or answer
-    data = _json_or_none(text.strip())
+        text = fenced_or(answer, "[", "]") or answer
+    data = json_or_none(text.strip())
     parsed = []
     for item in data if isinstance(data, list) else ():
         if not isinstance(item, dict):
@@ -58,7 +58,7 @@ def list_of(value: Any, count: int) -> bool:
     return isinstance(value, list) and len(value) == count
 
 
-def _fenced_or(text: str, opening: str, closing: str) -> str:
+def fenced_or(text: str, opening: str, closing: str) -> str:
     """The first fenced JSON of a text, else all between its first and last bracket, else nothing."""
     if (fenced := next(fences(text), None)) is not None:
         return fenced.strip()
@@ -66,7 +66,7 @@ def _fenced_or(text: str, opening: str, closing: str) -> str:
     return text[start : end + 1].strip() if 0 <= start < end else ""
 
 
-def _json_or_none(text: str) -> Any:
+def json_or_none(text: str) -> Any:
     try:
         return load(text)
     except ValueError:

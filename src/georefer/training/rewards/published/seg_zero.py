@@ -17,7 +17,7 @@ MOST = 5
 
 PARTS = ("total", "think_format", "seg_format", "iou", "box_l1", "point_l1")
 
-_BOX = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
+BOX_PATTERN = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
 
 _POINTS = re.compile(r"<points>\((\d+),(\d+)\),\((\d+),(\d+)\)</points>")
 
@@ -26,8 +26,12 @@ _UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, Arithm
 
 def seg_reward(content: str, solution: str, restrict: bool = False) -> dict[str, float]:
     """The parts of the reward and their total; `restrict` is seg_restrict.py, which insists on its keys."""
-    said, box, points = _first_object(content), _four(_BOX, solution.strip()), _four(_POINTS, solution)
-    keys, near_keys, formed = _restricted(said) if restrict else _free(said)
+    said, box, points = (
+        first_object(content),
+        four_numbers(BOX_PATTERN, solution.strip()),
+        four_numbers(_POINTS, solution),
+    )
+    keys, near_keys, formed = _restricted(said) if restrict else free_keys(said)
     parts = [
         think_answer_form(content),
         float(formed),
@@ -39,7 +43,7 @@ def seg_reward(content: str, solution: str, restrict: bool = False) -> dict[str,
     return dict(zip(PARTS, [iou + think + form + point + near, *parts], strict=True))
 
 
-def _first_object(content: str) -> dict[str, Any]:
+def first_object(content: str) -> dict[str, Any]:
     """The first text in braces, of at least one character, as JSON; empty where it is none."""
     start = content.find("{")
     while start >= 0:
@@ -55,12 +59,12 @@ def _first_object(content: str) -> dict[str, Any]:
     return {}
 
 
-def _four(pattern: re.Pattern[str], solution: str) -> tuple[int, ...]:
+def four_numbers(pattern: re.Pattern[str], solution: str) -> tuple[int, ...]:
     match = pattern.search(solution)
     return tuple(int(v) for v in match.groups()) if match and len(match[0]) < 4000 else ()
 
 
-def _free(said: Mapping[str, Any]) -> tuple[str | None, list[str], bool]:
+def free_keys(said: Mapping[str, Any]) -> tuple[str | None, list[str], bool]:
     """Key of the box, keys of the points for nearness, and whether the form is right, by what the keys hold."""
     boxes = [key for key in said if "bbox" in key.lower()]
     points = [key for key in said if "point" in key.lower() and key not in boxes[:1]]

@@ -27,14 +27,17 @@ _UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, Arithm
 def vision_reward(content: str, solution: str) -> dict[str, float]:
     """The parts of the reward and their total."""
     rows = _answer(content)
-    form = think_answer_form(content) + _object_form(rows)
-    accuracy, non_repeat = _accuracy(rows, _truth(solution)), _non_repeat(content)
+    said = _columns_or_none(rows)
+    # with boxes and points throughout, every object has its full share
+    full = said is not None and len(rows) <= MOST_OBJECTS
+    form = think_answer_form(content) + (2.0 if full else _object_form(rows))
+    accuracy, non_repeat = _accuracy(said, _truth(solution)), _non_repeat(content)
     return dict(zip(PARTS, (form + accuracy + non_repeat, form, accuracy, non_repeat), strict=True))
 
 
 def accuracy_reward(content: str, solution: str) -> float:
     """Points of the best one-to-one pairing by the larger number of objects; 0 where either side cannot be read."""
-    return _accuracy(_answer(content), _truth(solution))
+    return _accuracy(_columns_or_none(_answer(content)), _truth(solution))
 
 
 Columns = tuple[np.ndarray, np.ndarray]
@@ -54,16 +57,19 @@ def _answer(content: str) -> Any:
 def _truth(solution: str) -> Columns | None:
     """What a solution says, kept for the other answers of its group."""
     try:
-        return _columns(load(solution))
+        return columns_of(load(solution))
     except _UNUSABLE:
         return None
 
 
-def _accuracy(rows: Any, truth: Columns | None) -> float:
+def _columns_or_none(rows: Any) -> Columns | None:
     try:
-        said = _columns(rows)
+        return columns_of(rows)
     except _UNUSABLE:
-        return 0.0
+        return None
+
+
+def _accuracy(said: Columns | None, truth: Columns | None) -> float:
     if said is None or truth is None:
         return 0.0
     earned_PT = _earned(*said, *truth)
@@ -80,7 +86,7 @@ def _apart(earned_PT: np.ndarray) -> bool:
     return len(set(rows)) == len(set(columns)) == len(rows)
 
 
-def _columns(items: Any) -> Columns | None:
+def columns_of(items: Any) -> Columns | None:
     """None where there is no object or one has no such box and point."""
     boxes, points = [item["bbox_2d"] for item in items], [item["point_2d"] for item in items]
     found = _table(boxes[:MOST_OBJECTS], 4), _table(points[:MOST_OBJECTS], 2)
