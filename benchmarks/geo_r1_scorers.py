@@ -19,10 +19,10 @@ import numpy as np
 
 from georefer.evaluation.protocols.geo_r1 import rec_iou
 from georefer.evaluation.protocols.geo_r1_ovd import Pool, coco_scores, pooled, voc_scores
-from georefer.evaluation.protocols.seg_zero import seg_reward
-from georefer.evaluation.protocols.visionreasoner import vision_reward
 from georefer.evaluation.protocols.vlm_r1 import OD_REWARDS
-from georefer.evaluation.protocols.vlm_r1_boxes import iou_reward
+from georefer.training.rewards.published.seg_zero import seg_reward
+from georefer.training.rewards.published.visionreasoner import vision_reward
+from georefer.training.rewards.published.vlm_r1 import iou_reward
 
 REPEATS = 5
 RECORDED = {

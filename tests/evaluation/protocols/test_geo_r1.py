@@ -8,7 +8,8 @@ import pytest
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.geo_r1 import PROTOCOL, rec_iou
-from georefer.evaluation.protocols.geo_r1_parsers import clip_to_box, read_gres, read_ovd, read_rl, read_sft
+from georefer.evaluation.protocols.geo_r1_parsers import read_ovd, read_sft
+from georefer.training.rewards.published.geo_r1 import clip_to_box, read_gres, read_rl
 
 
 def expected_of(golden):

@@ -8,8 +8,9 @@ import pytest
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.geo_r1 import PROTOCOL
-from georefer.evaluation.protocols.geo_r1_ovd import coco_scores, greedy, pooled, voc_scores
+from georefer.evaluation.protocols.geo_r1_ovd import coco_scores, pooled, voc_scores
 from georefer.scoring.greedy import match_coco
+from georefer.training.rewards.published.vlm_r1 import greedy
 
 
 @pytest.mark.shared

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from georefer.errors import InputError
-from georefer.evaluation.protocols.seg_zero import FILE, PROTOCOL, seg_reward
+from georefer.evaluation.protocols.seg_zero import FILE, PROTOCOL
+from georefer.training.rewards.published.seg_zero import seg_reward
 
 TRUTH = "<box>(100,100),(200,200)</box><points>(120,120),(180,180)</points>"
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from georefer.errors import InputError
-from georefer.evaluation.protocols.visionreasoner import FILE, MOST_OBJECTS, PROTOCOL, vision_reward
+from georefer.evaluation.protocols.visionreasoner import FILE, PROTOCOL
+from georefer.training.rewards.published.visionreasoner import MOST_OBJECTS, vision_reward
 
 
 def objects(boxes, points=None):

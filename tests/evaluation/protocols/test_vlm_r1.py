@@ -7,9 +7,10 @@ import pytest
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.geo_r1_ovd import coco_scores, pooled
-from georefer.evaluation.protocols.geo_r1_read import inset_iou, soft_f1, think_answer_form
+from georefer.evaluation.protocols.geo_r1_read import soft_f1
 from georefer.evaluation.protocols.vlm_r1 import OD_REWARDS, PROTOCOL
-from georefer.evaluation.protocols.vlm_r1_boxes import (
+from georefer.training.rewards.published.reading import inset_iou, think_answer_form
+from georefer.training.rewards.published.vlm_r1 import (
     format_reward_rec,
     image_ap,
     iou_reward,
@@ -17,7 +18,7 @@ from georefer.evaluation.protocols.vlm_r1_boxes import (
     od_reward,
     weighted_sum_reward,
 )
-from georefer.evaluation.protocols.vlm_r1_text import (
+from georefer.training.rewards.published.vlm_r1_text import (
     all_match_reward,
     choice_of,
     clean,

@@ -43,8 +43,10 @@ from georefer.evaluation.protocols.base import (
     refuse_repeated,
 )
 from georefer.evaluation.protocols.geo_r1_ovd import Pool, coco_scores, pooled, voc_scores
-from georefer.evaluation.protocols.geo_r1_parsers import list_of, read_ovd, read_rl, read_sft
-from georefer.evaluation.protocols.geo_r1_read import inset_iou, reward_rows
+from georefer.evaluation.protocols.geo_r1_parsers import read_ovd, read_sft
+from georefer.evaluation.protocols.geo_r1_read import reward_rows
+from georefer.training.rewards.published.geo_r1 import list_of, read_rl
+from georefer.training.rewards.published.reading import inset_iou
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 """The IoUs at which boxes are counted (the script names 0.5 and 0.7 in its text)."""

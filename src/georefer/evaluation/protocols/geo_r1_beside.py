@@ -10,11 +10,12 @@ import numpy as np
 
 from georefer.evaluation.protocols.base import Beside, Row
 from georefer.evaluation.protocols.geo_r1_ovd import Pool, voc_claims
-from georefer.evaluation.protocols.geo_r1_read import numbers_of, said, upright
+from georefer.evaluation.protocols.geo_r1_read import said, upright
 from georefer.geometry.overlap import hbb_ioa, hbb_iou
 from georefer.scoring.detection import COCO_THRESHOLDS, Ranked, count_matches_at, detection_ratios
 from georefer.scoring.greedy import IGNORED, match_coco, match_unranked, match_voc
 from georefer.scoring.masks import segmentation_row
+from georefer.training.rewards.published.reading import numbers_of
 
 _VOC = tuple(np.linspace(0.1, 1.0, 10).tolist())
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from georefer.errors import InputError
-from georefer.evaluation.protocols.geo_r1_read import numbers_of
 from georefer.scoring.detection import COCO_THRESHOLDS
+from georefer.training.rewards.published.reading import numbers_of
+from georefer.training.rewards.published.vlm_r1 import greedy
 
 VOC_THRESHOLDS = np.linspace(0.1, 1.0, 10)
 
@@ -346,30 +346,6 @@ def _contest(
             if key not in done:
                 done[key] = greedy(near, threshold, ignored, crowds)
             column += done[key]
-
-
-def greedy(
-    near: Sequence[Sequence[tuple[float, int]]], threshold: float, ignored: Set[int], crowds: Set[int]
-) -> list[int]:
-    """Truth of each prediction by COCO's rule, or -1: `scoring.match_coco` over lists of the pairs that are near.
-
-    Candidates are (IoU, truth) in the order of the truths; predictions come by falling score.
-    """
-    taken: set[int] = set()
-    found = []
-    for row in near:
-        best, truth, rests = threshold, -1, True
-        for iou, t in row:
-            rest = t in ignored
-            if iou < threshold or t in taken or (rest and not rests):
-                continue
-            # one that counts goes before any that is ignored; of equal overlaps COCO keeps the last
-            if iou >= best or (rests and not rest):
-                best, truth, rests = iou, t, rest
-        if truth >= 0 and truth not in crowds:
-            taken.add(truth)
-        found.append(truth)
-    return found
 
 
 def _interpolated(verdict_LR: np.ndarray, truths: int) -> np.ndarray:

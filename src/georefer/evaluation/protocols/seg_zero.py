@@ -15,27 +15,23 @@ What they do that a strict scorer would not, all kept here:
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores
-from georefer.evaluation.protocols.geo_r1_read import (
-    deserved,
-    files_of,
-    load,
-    mean,
-    reward_rows,
-    soft_f1,
-    think_answer_form,
-    told,
+from georefer.evaluation.protocols.geo_r1_read import deserved, files_of, mean, reward_rows, soft_f1, told
+from georefer.training.rewards.published.seg_zero import (
+    BOX_PATTERN,
+    MOST,
+    PARTS,
+    first_object,
+    four_numbers,
+    free_keys,
+    seg_reward,
 )
 
 FILE = "rewards_segzero.jsonl"
-MOST = 5
-PARTS = ("total", "think_format", "seg_format", "iou", "box_l1", "point_l1")
 
 QUIRKS = {
     "form": "two of five points are for the form, whatever the answer says",
@@ -44,97 +40,6 @@ QUIRKS = {
     "first-braces": "only the first text in braces is read, even in the thought, and only under the keys expected",
     "no-target": "a question without a target earns the form and nothing for a right empty answer",
 }
-
-_BOX = re.compile(r"<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>")
-_POINTS = re.compile(r"<points>\((\d+),(\d+)\),\((\d+),(\d+)\)</points>")
-_UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError)
-"""What the original catches, as Exception, where an answer or a solution is not of the form expected."""
-
-
-def seg_reward(content: str, solution: str, restrict: bool = False) -> dict[str, float]:
-    """The parts of the reward and their total; `restrict` is seg_restrict.py, which insists on its keys."""
-    said, box, points = _first_object(content), _four(_BOX, solution.strip()), _four(_POINTS, solution)
-    keys, near_keys, formed = _restricted(said) if restrict else _free(said)
-    parts = [
-        think_answer_form(content),
-        float(formed),
-        _earned(said, keys, lambda b: _iou(b, box) > 0.5),
-        _earned(said, keys, lambda b: sum(abs(b[k] - box[k]) for k in range(4)) / 4 < 10),
-        _points_earned(said, keys, near_keys, points),
-    ]
-    think, form, iou, near, point = parts
-    return dict(zip(PARTS, [iou + think + form + point + near, *parts], strict=True))
-
-
-def _first_object(content: str) -> dict[str, Any]:
-    """The first text in braces, of at least one character, as JSON; empty where it is none."""
-    start = content.find("{")
-    while start >= 0:
-        end = content.find("}", start + 1)
-        if end < 0:
-            return {}
-        if end > start + 1:
-            try:
-                return load(content[start : end + 1])
-            except ValueError:
-                return {}
-        start = content.find("{", start + 1)
-    return {}
-
-
-def _four(pattern: re.Pattern[str], solution: str) -> tuple[int, ...]:
-    match = pattern.search(solution)
-    return tuple(int(v) for v in match.groups()) if match and len(match[0]) < 4000 else ()
-
-
-def _free(said: Mapping[str, Any]) -> tuple[str | None, list[str], bool]:
-    """Key of the box, keys of the points for nearness, and whether the form is right, by what the keys hold."""
-    boxes = [key for key in said if "bbox" in key.lower()]
-    points = [key for key in said if "point" in key.lower() and key not in boxes[:1]]
-    near = [key for key in said if "points" in key.lower()][:2]
-    try:
-        formed = bool(boxes) and len(points) >= 2 and len(said[boxes[0]]) == 4
-        formed = formed and all(len(said[key]) == 2 for key in points[:2])
-    except _UNUSABLE:
-        formed = False
-    return (boxes[0] if boxes else None), near, formed
-
-
-def _restricted(said: Mapping[str, Any]) -> tuple[str | None, list[str], bool]:
-    sizes = {"bbox": 4, "points_1": 2, "points_2": 2}
-    formed = all(isinstance(said.get(key), list) and len(said[key]) == size for key, size in sizes.items())
-    return "bbox", ["points_1", "points_2"], formed
-
-
-def _earned(said: Mapping[str, Any], key: str | None, passes: Any) -> float:
-    try:
-        return float(key is not None and len(said[key]) == 4 and bool(passes(said[key])))
-    except _UNUSABLE:
-        return 0.0
-
-
-def _iou(a: Sequence[Any], b: Sequence[int]) -> float:
-    """IoU of boxes whose last pixels are counted in; 0 where they share one pixel or less along a side."""
-    x1, y1, x2, y2 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    inter = (x2 - x1 + 1) * (y2 - y1 + 1) if x1 < x2 and y1 < y2 else 0
-    own, other = ((box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b))
-    return float(inter) / (own + other - inter)
-
-
-def _points_earned(said: Mapping[str, Any], key: str | None, near_keys: list[str], truth: Sequence[int]) -> float:
-    """Both points within the box that was said, and on average nearer than 100 px in the better of both orders."""
-    try:
-        if key is None or len(near_keys) != 2 or len(said[key]) != 4:
-            return 0.0
-        box, (first, second) = said[key], ([int(said[k][0]), int(said[k][1])] for k in near_keys)
-        if not all(box[0] <= p[0] <= box[2] and box[1] <= p[1] <= box[3] for p in (first, second)):
-            return 0.0
-        a, b = truth[:2], truth[2:]
-        straight = math.dist(first, a) + math.dist(second, b)
-        crossed = math.dist(first, b) + math.dist(second, a)
-        return float(min(straight, crossed) / 2 < 100)
-    except _UNUSABLE:
-        return 0.0
 
 
 def _score(path: Path, settings: Mapping[str, str], beside: bool) -> Scores:
@@ -160,11 +65,11 @@ def _score(path: Path, settings: Mapping[str, str], beside: bool) -> Scores:
 
 def _beside(row: Mapping[str, Any], reward: Mapping[str, float]) -> Row:
     """The reward by its maximum beside what the answer's boxes deserve."""
-    content, box = row["content"], _four(_BOX, row["solution"])
+    content, box = row["content"], four_numbers(BOX_PATTERN, row["solution"])
     truths = [box] if box else []
     strict = deserved(content, truths, "visionreasoner")
-    said = _first_object(content)
-    key = _free(said)[0]
+    said = first_object(content)
+    key = free_keys(said)[0]
     read = [said[key]] if key is not None and _numbers(said[key]) else []
     same = soft_f1(read, truths) if truths else 0.0
     steps = [

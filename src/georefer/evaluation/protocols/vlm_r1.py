@@ -29,21 +29,11 @@ from typing import Any
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores, Stop
-from georefer.evaluation.protocols.geo_r1_read import (
-    answers,
-    deserved,
-    files_of,
-    last,
-    load,
-    mean,
-    numbers_of,
-    reward_rows,
-    said,
-    soft_f1,
-    think_answer_form,
-    told,
-)
-from georefer.evaluation.protocols.vlm_r1_boxes import (
+from georefer.evaluation.protocols.geo_r1_read import deserved, files_of, mean, reward_rows, said, soft_f1, told
+from georefer.geometry import Frame
+from georefer.scoring.choice import read_choice
+from georefer.training.rewards.published.reading import answers, last, load, numbers_of, think_answer_form
+from georefer.training.rewards.published.vlm_r1 import (
     UNUSABLE,
     fenced_items,
     first_box,
@@ -54,9 +44,12 @@ from georefer.evaluation.protocols.vlm_r1_boxes import (
     od_reward,
     weighted_sum_reward,
 )
-from georefer.evaluation.protocols.vlm_r1_text import TEXT_REWARDS, all_match_reward, cosine_reward, repetition_reward
-from georefer.geometry import Frame
-from georefer.scoring.choice import read_choice
+from georefer.training.rewards.published.vlm_r1_text import (
+    TEXT_REWARDS,
+    all_match_reward,
+    cosine_reward,
+    repetition_reward,
+)
 
 REC, OD, TEXT = "rewards_rec.jsonl", "rewards_od.jsonl", "rewards_text.jsonl"
 
