@@ -15,19 +15,21 @@ from georefer.cli.demo import SynthSettings
 from georefer.config import load_settings
 from georefer.evaluation import EvaluateSettings
 from georefer.inference.sweep import SweepSettings
+from georefer.training.grpo_settings import GrpoSettings
 from georefer.training.sft import SftSettings
 
 REPOSITORY = Path(__file__).parents[2]
 RECIPES = REPOSITORY / "recipes"
 OWNERS = {
     "synth": SynthSettings, "build": BuildSettings, "sft": SftSettings, "evaluate": EvaluateSettings,
-    "sweep": SweepSettings,
+    "sweep": SweepSettings, "grpo": GrpoSettings,
 }  # fmt: skip
 
 SMALL_SFT = """
+alignment_only = 0.3
+[batch]
 images_per_step = 2
 questions_per_image = 2
-alignment_only = 0.3
 [loop]
 steps = 4
 [model]
