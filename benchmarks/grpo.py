@@ -1,7 +1,7 @@
 """One step of reinforcement by groups, against TRL's GRPOTrainer on the same model, prompts and rewards.
 
 python benchmarks/grpo.py [KIND] [REPEATS]    a layout of tests/data/checkpoints: llava (576 image tokens, the default),
-                                              llava_next (2,928 of a 672 px image; TRL needs > 24 GB)
+                                              llava_next (2,928 of a 672 px image)
 
 A step asks one question about one image, draws 8 answers of at most 64 tokens (of random weights, so that nearly all
 are that long), rewards them for their letters, and takes one step of AdamW on all weights, the tower's too. The text
