@@ -74,6 +74,9 @@ def grpo(settings: GrpoSettings, out: Path | str) -> Path:
         (lambda folder: _save(model, folder, record)) if aside else None,
     )  # fmt: skip
     partial, final = out / "model.partial", out / "model"
+    # of several processes only the first writes, or they would remove each other's files
+    if end.rank:
+        return final
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _save(model, partial, {"steps": end.step, "minutes": round(end.minutes, 2), **record})
