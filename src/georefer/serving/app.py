@@ -102,6 +102,7 @@ def _server(model: Model, settings: ServeSettings, alias: str) -> uvicorn.Server
     config = uvicorn.Config(
         _App(model, settings, alias).asgi, log_level="warning", access_log=False, server_header=False, ws="none",
         timeout_graceful_shutdown=5, limit_concurrency=settings.waiting + 256,
+        log_config=None,  # uvicorn's own would close every handler that this process has, and some close its stderr
     )  # fmt: skip
     return uvicorn.Server(config)
 
