@@ -17,7 +17,7 @@ demo: install        ## synth, build, sft, evaluate, sweep on a made-up area; re
 	$(BIN)/georefer demo recipes/demo runs/demo
 
 test: install        ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install       ## format, lint, types, and the rule of floors
 	$(BIN)/ruff format --check src tests benchmarks
