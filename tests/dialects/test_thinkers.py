@@ -17,6 +17,7 @@ from tests.dialects.boxes import (
 )  # fmt: skip
 from tests.dialects.promises import check_nothing_breaks_it, check_own_words, golden_rows, kinds_of_problems
 
+from georefer.dialects import DIALECTS
 from georefer.dialects.geo_r1 import GeoR1Dialect
 from georefer.dialects.visionreasoner import VisionReasonerDialect
 from georefer.dialects.visual_rft import VisualRFTDialect
@@ -270,3 +271,19 @@ def test_geo_r1_reads_sane_segmentation_answers_as_its_own_script(golden):
         numbers = [p for p in parsed if not isinstance(p["box"][0], str)]
         assert all(p in ours for p in numbers), case
         assert ours or reading.says_none or reading.problems
+
+
+def test_our_own_dialect_between_marks():
+    dialect, frame = DIALECTS["georefer-think"], DIALECTS["georefer"].frame_for((800, 600))
+    ships = Objects.from_hbb(np.array([[80, 60, 160, 120], [400, 300, 480, 360]]), ["ship", "ship"])
+    said = dialect.write(ships, frame)
+    assert said == f"<answer>{DIALECTS['georefer'].write(ships, frame)}</answer>"
+    thought = f"<think>one at [100, 100, 200, 200]</think>{said}"
+    assert dialect.read(thought, frame).objects.hbb_N4.tolist() == dialect.read(said, frame).objects.hbb_N4.tolist()
+    # places of problems are those of the whole text
+    damaged = thought.replace("480", "48x")
+    (problem, *_) = dialect.read(damaged, frame).problems
+    assert damaged[problem.start : problem.end].startswith("[")
+    assert dialect.read("<think>[1, 2, 3, 4]</think>none", frame).problems
+    with pytest.raises(ValueError, match="tag"):
+        dialect.write(Objects.from_hbb(np.array([[0, 0, 9, 9]]), ["<answer>"]), frame)

@@ -15,7 +15,7 @@ from georefer.tasks import TASKS, Asking, Expression, GroupExpression
 from georefer.tasks.thought import ASKED, has_room, thought_of_class, thought_of_phrase
 
 LABELS = ("fort, bunker", "pool", "storage_tank")
-ROOM = ("geo-r1", "visual-rft", "visionreasoner")
+ROOM = ("geo-r1", "georefer-think", "visual-rft", "visionreasoner")
 
 _BOXES = [[4, 4, 24, 20], [40, 6, 60, 30], [100, 10, 140, 40], [6, 70, 30, 100], [110, 70, 150, 110]]
 _NAMES = ["storage_tank", "storage_tank", "storage_tank", "storage_tank", "pool"]

@@ -9,7 +9,7 @@ from georefer.dialects.gemini import GeminiDialect
 from georefer.dialects.geo_r1 import GeoR1Dialect
 from georefer.dialects.geochat import GeoChatDialect, VRSBenchDialect
 from georefer.dialects.geoground import GeoGroundDialect
-from georefer.dialects.georefer import GeoreferDialect
+from georefer.dialects.georefer import GeoreferDialect, ThinkingGeoreferDialect
 from georefer.dialects.glm import GLM4VDialect
 from georefer.dialects.groundset import GroundSetDialect
 from georefer.dialects.internvl import InternVLDialect
@@ -32,6 +32,7 @@ DIALECTS: dict[str, Dialect] = {
         # our own
         GeoreferDialect(),
         GeoreferDialect("georefer-tokens", tokens=True),
+        ThinkingGeoreferDialect("georefer-think"),
         # the seeds of this field
         GroundSetDialect(),
         GeoGroundDialect(),

@@ -29,6 +29,7 @@ from georefer.dialects.base import Dialect
 from georefer.dialects.reader import MAX_NUMBERS, NUMBER, NUMBERS, Reader
 from georefer.dialects.runs import MASK_TOKENS, CompactRuns, from_tokens, to_tokens
 from georefer.dialects.steps import Steps
+from georefer.dialects.thought import answer_span, checked, if_none, strict_answer
 from georefer.geometry import OBB, Frame, Objects
 from georefer.geometry.raster_grid import coverage, grid_to_geometry, pooled
 
@@ -40,6 +41,7 @@ TOKEN = re.compile("|".join(map(re.escape, MASK_TOKENS)) + r"|\S")
 COMPACT = CompactRuns()
 _N = r"(?:0|[1-9]\d{0,5}+)"
 _LIST = rf"\[{_N}(?:, {_N}){{3,{MAX_NUMBERS - 1}}}+(?: @ {_N})?+\](?:\{{[^{{}}]{{1,8000}}+\}})?+"
+_GROUP = rf"(?:[^\[\]{{}};\n]{{1,200}} )?{_LIST}(?: [-+]?+{_LIST})*+"
 
 
 class GeoreferDialect(Dialect):
@@ -54,7 +56,7 @@ class GeoreferDialect(Dialect):
     kinds = frozenset({"hbb", "obb", "polygon", "mask"})
     nothing = "none"
     steps = Steps("frame")
-    strict = re.compile(rf"none|(?:(?:[^\[\]{{}};\n]{{1,200}} )?{_LIST}(?: [-+]?+{_LIST})*+(?:; (?!\Z)|\Z))+")
+    strict = re.compile(rf"none|(?:{_GROUP}(?:; (?!\Z)|\Z))+")
 
     def __init__(self, name: str = "georefer", *, cells: int = 16, points: int = 64, tokens: bool = False) -> None:
         if not 8 <= cells <= 32 or points < 4:
@@ -121,6 +123,10 @@ class GeoreferDialect(Dialect):
     # --- reading -----------------------------------------------------------------------------------------
 
     def _read(self, reader: Reader) -> None:
+        self._read_shapes(reader)
+        reader.if_nothing()
+
+    def _read_shapes(self, reader: Reader) -> None:
         text, label, end, rings, read = reader.text, "", 0, _Rings(reader), set()
         for match in SHAPE.finditer(text):
             (start, stop), (numbers, heading, grid) = match.span(), match.groups()
@@ -152,7 +158,6 @@ class GeoreferDialect(Dialect):
             reader.open_tail("[", "]")
             reader.open_tail("{", "}")
         rings.flush()
-        reader.if_nothing()
 
     def _read_obb(self, reader: Reader, values: list[float], heading: float, start: int, end: int, label: str) -> None:
         top = np.array(self.steps.tops(reader.frame))
@@ -206,6 +211,31 @@ class GeoreferDialect(Dialect):
             "LABELLED: /[^\\[\\]{};\\n\\s]([^\\[\\]{};\\n]*[^\\[\\]{};\\n\\s])? /\n"
             "N: /0|[1-9][0-9]{0,5}/\n"
         )
+
+
+class ThinkingGeoreferDialect(GeoreferDialect):
+    """The same shapes between marks, after a thought or none: `<think>...</think><answer>[12, 4, 26, 19]</answer>`."""
+
+    nothing = "<answer>none</answer>"
+    strict = re.compile(strict_answer(rf"none|{_GROUP}(?:; {_GROUP})*+"))
+
+    def _write(self, objects: Objects, frame: Frame, labelled: bool) -> str:
+        for label in objects.labels_N if labelled else ():
+            checked(label)
+        return f"<answer>{super()._write(objects, frame, labelled)}</answer>"
+
+    def _read(self, reader: Reader) -> None:
+        if (span := answer_span(reader)) is None:
+            return
+        whole, (start, end) = reader.text, span
+        # what stands outside is blank, so that places in the text stay what they are
+        reader.text = " " * start + whole[start:end]
+        self._read_shapes(reader)
+        reader.text = whole
+        if_none(reader, start, end)
+
+    def grammar(self) -> str:
+        return super().grammar().replace("start: ", 'start: "<answer>" said "</answer>"\nsaid: ', 1)
 
 
 class _Rings:
