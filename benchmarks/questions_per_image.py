@@ -1,6 +1,6 @@
 """Does it harm to learn many questions of one image at once? Held-out scores at 1, 8 and 40 questions an image.
 
-python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS]      such as runs/demo/dataset runs/quality 3
+python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS [STEPS]]      such as runs/demo/dataset runs/quality 3 160
 
 Every run goes on from `tiny-synthetic`, made forgetful by noise in its weights, and sees the same number of questions:
 96 a step, of 96, 12 or 2 images (where an image has fewer than 40 questions, of those that it has). Finished runs are
@@ -24,38 +24,38 @@ from georefer.training.batches import BatchSettings
 from georefer.training.loop import LoopSettings
 from georefer.training.sft import SftSettings, sft
 
-QUESTIONS_A_STEP, STEPS, NOISE = 96, 40, 0.3
+QUESTIONS_A_STEP, NOISE = 96, 0.3
 COUNTS = (1, 8, 40)
 
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    seeds = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "160")[len(sys.argv) - 3 :]][:2])
     start = forgetful(folder / "start")
     print(f"before: {scores(start, data, folder / 'before')}", flush=True)
     for seed in range(seeds):
         for count in COUNTS:  # in turn, so that a busy machine slows all
             began = time.monotonic()
             out = folder / f"{count}-of-an-image-seed-{seed}"
-            model = out / "model" if (out / "model").is_dir() else sft(recipe(data, start, count, seed), out)
+            model = out / "model" if (out / "model").is_dir() else sft(recipe(data, start, count, seed, steps), out)
             minutes = (time.monotonic() - began) / 60
             found = scores(model, data, out / "evaluation")
             print(f"seed {seed}, {count:>2} questions an image: {found}  ({minutes:.1f} minutes)", flush=True)
 
 
-def recipe(data: Path, start: Path, count: int, seed: int) -> SftSettings:
+def recipe(data: Path, start: Path, count: int, seed: int, steps: int) -> SftSettings:
     return SftSettings(
         dataset=(data,),
         start=str(start),
         batch=BatchSettings(images_per_step=QUESTIONS_A_STEP // count, questions_per_image=count),
         loop=LoopSettings(
-            steps=STEPS,
+            steps=steps,
             learning_rate=1e-3,
             optimiser="muon",
             warmup_steps=6,
             final_rate=0.1,
             seed=seed,
-            save_every=STEPS,
+            save_every=steps,
         ),
     )
 

@@ -1,7 +1,7 @@
 """Few-shot subsets: nested, counted per class, repeatable, and away from the other splits."""
 
+import hashlib
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ from affine import Affine
 from pyproj import CRS
 from tests.data.small import small_questions, small_scene
 
-from georefer.building.subsets import SubsetSettings, class_of, write_subsets
-from georefer.cli import subset as verb
+from georefer.building.picks import class_of
+from georefer.building.subsets import SubsetSettings, check_subsets, question_hash, write_subsets
+from georefer.cli import main
 from georefer.errors import DatasetError, InputError
 from georefer.geometry import GeoGrid, Objects
 from georefer.imagery.encode import encode_image
@@ -80,24 +81,6 @@ def test_by_image_every_question_about_the_class_is_kept(dataset, tmp_path):
             if q.scene_id == pick["scene_id"] and class_of(q, labels[q.scene_id]) == pick["label"]
         }  # fmt: skip
         assert set(pick["questions"]) == expected and len(expected) >= 2  # rec and detection, where drawn presence
-
-
-@pytest.mark.parametrize(
-    ("params", "answer_ids", "answer_text", "expected"),
-    [
-        ({"expression": "it"}, ("0",), None, "pool"),  # by its answer
-        ({"label": "pool"}, ("0", "2"), None, "pool"),  # several of one class
-        ({"label": "pool"}, ("0", "1"), None, None),  # of several classes
-        ({"label": "tree"}, (), None, None),  # absent
-        ({"label": "pool"}, (), "yes", "pool"),  # in words
-        ({"label": "tree"}, (), "no", None),  # absent, in words
-        ({"label": ["pool"]}, (), "yes", None),  # no name of a class
-        ({"question": "how many?"}, (), "3", None),
-    ],
-)
-def test_the_class_of_a_question(params, answer_ids, answer_text, expected):
-    question = Question("q", "s", "t", params, answer_ids, answer_text)
-    assert class_of(question, {"0": "pool", "1": "tank", "2": "pool"}) == expected
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(dataset, tmp_path):
@@ -198,13 +181,118 @@ def test_what_cannot_be_done_is_one_sentence(dataset, tmp_path):
             SubsetSettings(wrong)
 
 
-def test_the_verb_prints_what_was_drawn(dataset, tmp_path, capsys):
-    options = SimpleNamespace(
-        dataset=dataset.folder, out=tmp_path / "out", shots=(1, 2), by="object", task=["rec"], split="train", seed=0
-    )
-    assert verb.run(options) == 0
+# --- hashes ----------------------------------------------------------------------------------------------------
+
+
+def changed(dataset, folder, *, image=None, box=None, label=None, words=None, without=None):
+    """The dataset with one thing of one scene another, or without the scene; `image` ... are ids of scenes."""
+    scenes, questions = [], dataset.questions("train")
+    for scene in dataset.scenes("train"):
+        boxes_N4, labels = scene.objects.hbb_N4.copy(), list(scene.objects.labels_N)
+        boxes_N4[:, 2] += scene.id == box
+        labels = ["other" if scene.id == label else name for name in labels]
+        pixels = encode_image(255 - scene.pixels()) if scene.id == image else scene.image
+        objects = Objects.from_hbb(boxes_N4, labels, ids=list(scene.objects.ids_N))
+        if scene.id != without:
+            scenes.append(Scene(scene.id, pixels, objects, scene.grid, "train"))
+    questions = [
+        Question(q.id, q.scene_id, q.task, {**q.params, "expression": "it"}, q.answer_ids) if q.scene_id == words else q
+        for q in questions
+        if q.scene_id != without
+    ]
+    with DatasetWriter(folder) as writer:
+        writer.write("train", scenes, questions)
+        writer.write("test", dataset.scenes("test"), dataset.questions("test"))
+        return writer.finish("", labels=["another", "manifest"])
+
+
+@pytest.mark.parametrize("by", ["object", "image"])
+def test_who_has_the_dataset_can_verify_a_draw(dataset, tmp_path, by):
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((1, 5), by, ("rec", "detection"), seed=2))
+    assert check_subsets(dataset, tmp_path / "out") == []
+    copy = changed(dataset, tmp_path / "copy")
+    assert copy.fingerprint != dataset.fingerprint and check_subsets(copy, tmp_path / "out" / "subsets.json") == []
+    first = manifest["subsets"]["1"]["picks"][0]["scene_id"]
+    for change, said in (
+        ({"image": first}, "1 images with other content"),
+        ({"box": first}, "questions with other content"),
+        ({"words": first}, "questions with other content"),
+        ({"without": first}, "1 images theirs alone"),
+    ):
+        other = changed(dataset, tmp_path / next(iter(change)), **change)
+        lines = check_subsets(other, tmp_path / "out")
+        assert any(line.startswith("shot-01: ") and said in line and first in line for line in lines), (change, lines)
+        assert any(line.startswith("shot-05: ") for line in lines)
+
+
+def test_the_manifest_holds_the_hash_of_every_picture_and_question(dataset, tmp_path):
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((2, 4)))
+    found = open_dataset(tmp_path / "out" / "shot-04")
+    scenes = {scene.id: scene for scene in found.scenes("train")}
+    assert manifest["sha256"]["images"] == {
+        id_: hashlib.sha256(scene.image).hexdigest() for id_, scene in scenes.items()
+    }
+    assert manifest["sha256"]["questions"] == {
+        q.id: question_hash(q, scenes[q.scene_id]) for q in found.questions("train")
+    }
+    two, four = (manifest["subsets"][k]["sha256"] for k in "24")
+    assert two != four and len(two) == 64
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        lambda m: m["sha256"]["images"].popitem(),
+        lambda m: m["sha256"]["questions"].update(dict.fromkeys(m["sha256"]["questions"], "0" * 64)),
+        lambda m: m["subsets"]["2"].update(picks=m["subsets"]["2"]["picks"][1:]),
+        lambda m: m.pop("seed"),
+        lambda m: m.update(by="colour"),
+        lambda m: m.update(subsets=[]),
+        lambda m: m.update(subsets={"x": {}}),
+        lambda m: m["subsets"].update({"2": None}),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_no_manifest(dataset, tmp_path, spoiled):
+    manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((2,)))
+    spoiled(manifest)
+    (tmp_path / "theirs.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="is no manifest of few-shot sets"):
+        check_subsets(dataset, tmp_path / "theirs.json")
+
+
+def test_no_manifest_at_all(dataset, tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for path in (tmp_path / "none.json", tmp_path / "deep.json", tmp_path):
+        with pytest.raises(InputError, match="is no manifest of few-shot sets"):
+            check_subsets(dataset, path)
+
+
+# --- the verb --------------------------------------------------------------------------------------------------
+
+
+def test_the_verb_draws_beside_the_dataset_and_says_how_to_go_on(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    written(folder, [small_scene(n, split="train") for n in range(4)], [small_scene(100)])
+    assert main(["fewshot", str(folder), "--shots", "1,2", "--task", "rec"]) == 0
     said = capsys.readouterr().out
-    assert "shot-01: 3 questions" in said and "shot-02: 6 questions" in said and f"wrote {tmp_path / 'out'}" in said
-    options.shots = (0,)
-    with pytest.raises(InputError, match="shots are"):
-        verb.run(options)
+    out = tmp_path / "mine-fewshot"
+    assert "shot-01: 3 questions" in said and "shot-02: 6 questions" in said and f"wrote {out}" in said
+    assert f"--dataset {out / 'shot-02'} " in said
+    assert f"georefer evaluate RUN/model {folder} RUN/test\n" in said
+    assert {path.name for path in out.iterdir()} == {"shot-01", "shot-02", "subsets.json"}
+    assert main(["fewshot", str(folder), "--check", str(out)]) == 0
+    assert "gives the draw of" in capsys.readouterr().out
+    other = written(tmp_path / "other", [small_scene(n, split="train") for n in range(5)])
+    assert main(["fewshot", str(other.folder), str(tmp_path / "out"), "--split", "train"]) == 0
+    assert "has no other split to test on" in capsys.readouterr().out
+    assert main(["fewshot", str(other.folder), "--check", str(out)]) == 1
+    assert "shot-01: " in capsys.readouterr().out
+
+
+def test_the_verb_refuses_in_one_sentence(dataset, tmp_path, capsys):
+    for shots, said in (("0", "shots are (0,)"), ("5,5", "shots are (5, 5)")):
+        assert main(["fewshot", str(dataset.folder), str(tmp_path / "out"), "--shots", shots]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["fewshot", str(dataset.folder), "--shots", "one"])
+    assert not (tmp_path / "out").exists()

@@ -59,6 +59,27 @@ def test_no_torchvision_is_as_it_should_be():
     assert finding.level == "ok" and "not installed" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("present", "found"),
+    [((), 0), (("kernels",), 0), (("bitsandbytes",), 0), (("kernels", "bitsandbytes"), 1)],
+)
+def test_kernels_beside_bitsandbytes_is_a_warning(tmp_path, monkeypatch, present, found):
+    for name in present:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('looking must not import')")
+        info = tmp_path / f"{name}-7.8.9.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 7.8.9\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hide(monkeypatch, *{"kernels", "bitsandbytes"} - set(present))
+    findings = doctor.check_kernels()
+    assert [f.level for f in findings] == ["warning"] * found
+    assert all(
+        f.message.startswith("7.8.9 beside bitsandbytes 7.8.9") and "uninstall -y kernels" in f.message
+        for f in findings
+    )
+
+
 def test_both_gdals_are_tried_out_and_a_stray_variable_is_named(tmp_path, monkeypatch):
     assert [f.level for f in doctor.check_geodata()] == ["ok", "ok"]
     monkeypatch.setenv("PROJ_DATA", str(tmp_path))

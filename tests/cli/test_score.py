@@ -1,10 +1,15 @@
 """`georefer score --protocol`: the published numbers, the strict ones beside them, and what is said of wrong input."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from tests.data.small import small_dataset
 
 from georefer.cli import main
+from georefer.evaluation import read_scores
+from georefer.inference.calibration import fit_calibration
 
 HEADER = "ID\tPREDICTION\tGROUND_TRUTH\tCLASS\tNOISE\n"
 RIGHT = "1\t[100, 200, 300, 400]\t[0.1, 0.2, 0.3, 0.4]\tPond\tFalse\n"
@@ -69,3 +74,34 @@ def test_an_answer_given_twice_is_refused_unless_told_otherwise(answers, capsys)
     assert main(["score", str(answers), "--protocol", "groundset"]) == 2
     assert "answers 1 questions more than once" in capsys.readouterr().err
     assert main(["score", str(answers), "--protocol", "groundset", "--partial"]) == 0
+
+
+def test_kept_answers_are_judged_with_a_calibration_or_without(tmp_path, capsys):
+    dataset, run = small_dataset(tmp_path / "data"), tmp_path / "run"
+    asked = ["--set", "blind=false", "--set", "tasks=['rec']", "--miss", "0.5", "--noise-px", "4"]
+    assert main(["evaluate", "fake", str(dataset.folder), str(run), *asked]) == 0
+    kept = [json.loads(line) for line in (run / "answers.jsonl").read_text().splitlines()]
+    told = "".join(json.dumps({**row, "scores": [0.3]}) + "\n" for row in kept)  # unsure of everything
+    (run / "answers.jsonl").write_text(told)
+    right_N = np.tile([1, 1, 1, 0], 50)
+    found = fit_calibration(np.full(200, 0.3), right_N, "fake")
+    found.save(tmp_path)
+    eces = []
+    for options in ([], ["--calibration", str(tmp_path / "calibration.json")], []):
+        assert main(["score", str(run), *options]) == 0
+        scores = read_scores(run)
+        assert (
+            scores.calibrated is bool(options) and f"({'' if options else 'not '}calibrated)" in capsys.readouterr().out
+        )
+        eces.append(scores.tasks["rec"].confidence)
+    right = eces[0].right
+    assert eces[0] == eces[2] and eces[0].ece == pytest.approx(abs(right - 0.3))
+    assert eces[1].ece == pytest.approx(abs(right - 0.75), abs=0.02)  # three of four were right
+    replace(found, model="other").save(tmp_path)
+    assert main(["score", str(run), "--calibration", str(tmp_path)]) == 2
+    assert "is the calibration of 'other'" in capsys.readouterr().err
+
+
+def test_a_published_scorer_takes_no_calibration(answers, capsys):
+    assert main(["score", str(answers), "--protocol", "groundset", "--calibration", "x.json"]) == 2
+    assert "knows no confidences" in capsys.readouterr().err

@@ -281,7 +281,7 @@ def test_our_own_dialect_between_marks():
     thought = f"<think>one at [100, 100, 200, 200]</think>{said}"
     assert dialect.read(thought, frame).objects.hbb_N4.tolist() == dialect.read(said, frame).objects.hbb_N4.tolist()
     # places of problems are those of the whole text
-    damaged = thought.replace("480", "48x")
+    damaged = thought.replace("[500, ", "[50x, ")
     (problem, *_) = dialect.read(damaged, frame).problems
     assert damaged[problem.start : problem.end].startswith("[")
     assert dialect.read("<think>[1, 2, 3, 4]</think>none", frame).problems

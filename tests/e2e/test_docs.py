@@ -2,11 +2,16 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from georefer.cli import main
+from georefer.config import load_settings
+from georefer.training.grpo_settings import GrpoSettings
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S)
@@ -51,3 +56,50 @@ def test_a_how_to_page_prints_what_it_shows(page, steps, tmp_path):
         said = run.stdout.splitlines()
         for line in shown.splitlines():
             assert line in said, (line, said)
+
+
+REINFORCE = (HOW_TO / "reinforce-on-your-own-labels.md").read_text()
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.S | re.M)
+HERE_DOCUMENT = re.compile(r"^cat > (\S+) <<'END'\n(.*?)^END\n", re.S | re.M)
+REFUSAL = re.compile(r"^\| `(--.*?)` \| `(.*?)` \|", re.M)
+
+
+def test_reinforcing_goes_as_its_page_says(tmp_path, monkeypatch, capsys):
+    """Every command of the page in one folder, trainings shortened to a step; what is shown is printed."""
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    counts = {"sh": 0, "text": 0, "toml": 0, "": 0}
+    for kind, block in BLOCK.findall(REINFORCE):
+        counts[kind] += 1
+        if kind == "sh":
+            for name, text in HERE_DOCUMENT.findall(block):
+                (tmp_path / name).write_text(text)
+            said = _said(HERE_DOCUMENT.sub("", block).splitlines(), capsys)
+        elif kind == "text":
+            assert not (missing := set(block.splitlines()) - set(said)), (missing, said)
+        elif kind == "toml":
+            (tmp_path / "part.toml").write_text(block)
+            assert load_settings(GrpoSettings, tmp_path / "part.toml").rewards
+        else:
+            # long runs: their trainings begin, from the start that the page begins with, and write a model
+            trainings = [line for line in block.splitlines() if line.startswith(("georefer sft", "georefer grpo"))]
+            _said([f"{line} --set loop.steps=1" for line in trainings], capsys)
+    assert min(counts.values()) >= 1 and counts["sh"] >= 5
+
+    refusals = REFUSAL.findall(REINFORCE)
+    assert len(refusals) >= 8
+    for options, shown in refusals:
+        assert main(["grpo", "grpo.toml", "refused", *shlex.split(options)]) == 2, options
+        error = capsys.readouterr().err
+        assert all(part in error for part in shown.split(" ... ")), (options, error)
+    assert not (tmp_path / "refused" / "metrics.jsonl").exists()
+
+
+def _said(commands: list[str], capsys) -> list[str]:
+    """The lines that commands print; each must be done without an error."""
+    capsys.readouterr()
+    for command in filter(None, commands):
+        program, *arguments = shlex.split(command, comments=True)
+        assert program == "georefer" and main(arguments) == 0, (command, capsys.readouterr().err)
+    output = capsys.readouterr()
+    return [*output.out.splitlines(), *output.err.splitlines()]

@@ -1,17 +1,20 @@
 """A published benchmark from its own files to georefer's scores and back to the published scorer."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.data.geo_r1_fs import cell, encoded, encoded_mask, parquet_rows, vrsbench_fs
 
 from georefer.cli import main
 from georefer.errors import InputError
 from georefer.evaluation import EvaluateSettings, evaluate, truth_from
-from georefer.evaluation.benchmarks import Wording, prepare, published_answers
+from georefer.evaluation.benchmarks import Wording, prepare, published_answers, read_named, scorer_of
 from georefer.evaluation.protocols import PROTOCOLS
 from georefer.models import FakeModel
+from georefer.scenes import open_dataset
 from georefer.scenes.readers import SOURCES
 
 TILE = "0001__512__0___0.png"
@@ -119,6 +122,154 @@ def test_fit_rsrc_keeps_its_rotations(tmp_path):
     assert scores.tasks["choice"].answers == 2 and scores.tasks["choice"].measures["accuracy"].value == 1
     kept = [json.loads(line) for line in (answers / "fit_rsrc.jsonl").read_text().splitlines()]
     assert [row["question_id"] for row in kept] == [5, 5] and [row["answer"] for row in kept] == ["A", "B"]
+
+
+def named(text, out, split=None, images=None, wording=None):
+    """As `evaluate NAME=PATH` does it, with a model that knows the truth."""
+    published, images = read_named(text, images, split)
+    dataset = prepare(published, images, out / "dataset", wording)
+    scores = evaluate(FakeModel(truth_from(dataset, "test")), dataset, SETTINGS, out)
+    assert scorer_of(published) == "geo-r1"
+    return dataset, scores, published_answers(published, dataset, out)
+
+
+def test_vrsbench_fs_is_asked_with_the_pictures_in_its_files(tmp_path):
+    folder = vrsbench_fs(tmp_path / "VRSBench-FS")
+    dataset, scores, answers = named(f"vrsbench-fs={folder}", tmp_path / "run", "val")
+    assert scores.tasks["rec"].answers == 3 and scores.tasks["rec"].images == 2
+    assert scores.tasks["rec"].measures["acc@0.5"].value == 1
+    by_id = {scene.id: scene.image for scene in dataset.scenes("test")}
+    assert sorted(by_id.values()) == sorted([encoded(3), encoded(4)])  # byte for byte
+    asked = {q.id: by_id[q.scene_id] for q in dataset.questions("test")}
+    assert asked["rec/val_1"] == encoded(3) and asked["rec/val_2"] == encoded(4)
+    numbers = PROTOCOLS["geo-r1"].score(answers, {}, False).numbers["rec"]
+    assert numbers["rows"] == 3 and numbers["all"]["0.5"]["accuracy"] == 100
+    assert numbers["unique"]["n"] == 2 and numbers["non_unique"]["n"] == 1
+
+
+def test_the_splits_of_one_set_are_not_mixed_up(tmp_path):
+    text = f"vrsbench-fs={vrsbench_fs(tmp_path / 'set')}"
+    published, images = read_named(text, None, "train_1shot")
+    prepare(published, images, tmp_path / "few", split="train")
+    for split, stored in (("val", "train"), ("train_1shot", "test")):
+        other, images = read_named(text, None, split)
+        with pytest.raises(InputError, match="holds another benchmark"):
+            prepare(other, images, tmp_path / "few", split=stored)
+
+
+def test_earthreason_fs_is_asked_for_areas_or_none(tmp_path):
+    rows = [
+        {"image": cell(encoded(n)), "problem": f"where {n}?", "category": name, "mask": cell(mask), "id": f"e_{n}"}
+        for n, (name, mask) in enumerate(
+            [("Airport", encoded_mask((2, 3, 30, 20), (40, 30, 60, 40))), ("Dam", encoded_mask((5, 5, 9, 20))),
+             ("Dam", encoded_mask())]
+        )
+    ]  # fmt: skip
+    parquet_rows(tmp_path / "ER" / "data" / "test-00000-of-00001.parquet", rows)
+    _, scores, answers = named(f"earthreason-fs={tmp_path / 'ER'}", tmp_path / "run", "test")
+    assert {name: found.answers for name, found in scores.tasks.items()} == {"gres": 3}
+    assert scores.tasks["gres"].measures["giou"].value > 0.95 and scores.tasks["gres"].measures["n-acc"].value == 1
+    numbers = PROTOCOLS["geo-r1"].score(answers, {}, False).numbers["gres"]
+    assert numbers["rows"] == 3 and numbers["per_category"]["Dam"]["count"] == 2
+    assert 0.6 < numbers["overall_gIoU"] <= 0.667  # as published: a right "nothing" is worth 0
+
+
+def test_masks_without_pixels_or_outlines_choose_the_task(tmp_path):
+    row = {"problem": "where?", "category": "Dam"}
+    masks = [{**row, "image": "a.png", "mask": f"{n}.png", "id": n, "bbox_list": []} for n in "12"]
+    boxes = [
+        {**row, "image": "a.png", "id": n, "bbox_list": b}
+        for n, b in (("3", [[1, 1, 9, 9], [20, 9, 30, 30]]), ("4", []))
+    ]
+    (tmp_path / "masks").mkdir()
+    pictures(tmp_path / "images", ["a.png"], 64)
+    for name, box in (("1", (2, 2, 9, 9)), ("2", (20, 20, 40, 30))):
+        (tmp_path / "masks" / f"{name}.png").write_bytes(encoded_mask(box, size=(64, 64)))
+    cases = {
+        "res": (masks, {"res": 2}, {}),  # one outline each
+        "gres": ([*masks, {**boxes[1]}], {"gres": 3}, {}),  # one means nothing
+        "grec": (boxes, {"grec": 2}, {}),  # boxes alone
+        "both": ([*masks, *boxes], {"gres": 3}, {"a box answers where an outline is expected": 1}),
+    }
+    for name, (rows, tasks, left_out) in cases.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+        published, images = read_named(f"earthreason-fs={path}", tmp_path / "images")
+        dataset = prepare(published, images, tmp_path / name)
+        assert Counter(q.task for q in dataset.questions("test")) == tasks, name
+        assert dataset.manifest["left_out"] == left_out
+    own = prepare(published, images, tmp_path / "own", Wording("own"))
+    assert {q.params["expression"] for q in own.questions("test")} == {"where?"}
+
+
+def test_images_that_differ_in_their_ending_alone_are_two_scenes(tmp_path):
+    names = ["a.png", "a.jpg", "b.png"]
+    rows = [{"image": name, "problem": name, "solution": [1, 1, 9, 9], "is_unique": True} for name in names]
+    (tmp_path / "rec.json").write_text(json.dumps(rows))
+    images = pictures(tmp_path / "images", names, 64)
+    published, _ = read_named(f"vrsbench-fs={tmp_path / 'rec.json'}", images)
+    dataset = prepare(published, images, tmp_path / "out")
+    assert {(q.scene_id, q.params["prompt"]) for q in dataset.questions("test")} == {
+        ("a.png", "a.png"), ("a.jpg", "a.jpg"), ("b", "b.png"),
+    }  # fmt: skip
+    assert {scene.id: scene.image for scene in dataset.scenes("test")} == {
+        id_: (images / name).read_bytes() for id_, name in zip(("a.png", "a.jpg", "b"), names, strict=True)
+    }
+
+
+def test_nwpu_fs_is_asked_for_classes_that_are_there(tmp_path):
+    coco = {
+        "images": [{"id": 4, "file_name": "004.png", "width": 64, "height": 64}],
+        "categories": [{"id": 1, "name": "airplane"}, {"id": 2, "name": "ship"}],
+        "annotations": [
+            {"id": n, "image_id": 4, "category_id": 1 + n // 2, "bbox": [5 + 20 * n, 10, 12, 12]} for n in range(3)
+        ],
+    }
+    (tmp_path / "annotations.json").write_text(json.dumps(coco))
+    (tmp_path / "nwpu_exist_cat.json").write_text(json.dumps({"4": ["airplane", "ship"]}))
+    images = pictures(tmp_path / "images", ["004.png"], 64)
+    _, scores, answers = named(f"nwpu-fs={tmp_path}", tmp_path / "run", images=images)
+    assert scores.tasks["detection"].answers == 2 and scores.tasks["detection"].measures["f1"].value == 1
+    numbers = PROTOCOLS["geo-r1"].score(answers, {}, False).numbers["ovd"]
+    assert numbers["annotations"] == numbers["predictions"] == 3
+    assert numbers["coco"]["eval_results"]["AP_50"] == pytest.approx(1)
+
+
+def test_import_makes_a_training_set_that_few_shots_are_drawn_from(tmp_path, capsys):
+    folder = vrsbench_fs(tmp_path / "VRSBench-FS")
+    out = tmp_path / "few"
+    assert main(["import", f"vrsbench-fs={folder}", str(out), "--split", "train_10shot"]) == 0
+    said = capsys.readouterr().out
+    assert "2  rec\n" in said and f"wrote {out}: 2 images, split train" in said
+    dataset = open_dataset(out)
+    assert set(dataset.manifest["splits"]) == {"train"} and dataset.manifest["labels"] == ["plane", "ship"]
+    questions = dataset.questions("train")
+    assert [q.params["prompt"] for q in questions] == ["the ship of 1 at 2", "the plane of 2 at 5"]
+    assert main(["fewshot", str(out), "--shots", "1"]) == 0
+    assert "2 questions on 2 images, 2 classes" in capsys.readouterr().out
+    assert main(["import", f"vrsbench-fs={folder}", str(tmp_path / "val"), "--split", "val", "--as", "test"]) == 0
+    assert len(open_dataset(tmp_path / "val").questions("test")) == 3
+    capsys.readouterr()
+    for arguments, message in (
+        ([f"vrsbench-fs={folder}", str(out)], "exists already where a new folder is expected"),
+        ([f"vrsbench-fs={folder}", str(tmp_path / "a")], "where one is read at a time; name it with --split"),
+        (["vrsbench-fs", str(tmp_path / "a")], "where NAME=PATH is expected"),
+        (["nwpu-fs=x", str(tmp_path / "a")], "needs the folder of its images"),
+        (["coco=x", str(tmp_path / "a")], "there is no benchmark 'coco'"),
+    ):
+        assert main(["import", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+
+
+def test_evaluate_by_name_needs_no_folder_of_images_where_the_files_hold_them(tmp_path, capsys):
+    folder = vrsbench_fs(tmp_path / "VRSBench-FS")
+    out = tmp_path / "run"
+    assert main(["evaluate", "fake", f"vrsbench-fs={folder}", str(out), "--split", "val", "--set", "blind=false"]) == 0
+    said = capsys.readouterr().out
+    assert "acc@0.5" in said and f"georefer score {out / 'published'} --protocol geo-r1" in said
+    assert main(["score", str(out / "published"), "--protocol", "geo-r1"]) == 0
 
 
 def test_a_benchmark_with_holes_is_refused(vrsbench, tmp_path):

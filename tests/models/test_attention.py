@@ -1,6 +1,8 @@
-"""Attention in pieces: what a dense mask gives, without scoring what nobody sees."""
+"""Attention in pieces and by FlexAttention: what a dense mask gives, without scoring what nobody sees."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +11,9 @@ from tests.data.checkpoints import KINDS
 from torch.nn import functional as F
 
 from georefer.models import attention
-from georefer.models.attention import PACKED, split_of
+from georefer.models.attention import FLEX, PACKED, PIECES, split_of, way
 from georefer.models.loading import load
-from georefer.models.packed import forward_packed, pack, visible
+from georefer.models.packed import block_mask, forward_packed, pack, visible
 
 SIZE = (100, 60)
 ASKED = [
@@ -60,6 +62,80 @@ def test_loss_and_gradients_are_those_of_the_dense_mask(loaded, kind, tokens, mo
 def test_loaded_models_use_it(checkpoint, kind):
     # anew, as other tests change the attention of the shared ones
     assert load(checkpoint(kind)).family.decoder.config._attn_implementation == PACKED
+
+
+CAPPED = "paligemma"
+"""Gemma 2 caps its scores, which is for transformers' eager attention or FlexAttention."""
+UNLIKE = [(100, 60), (70, 130)]
+"""Sizes of two images, for which most families take unlike numbers of tokens."""
+
+
+def ragged(model):
+    """Three rows: two images of several questions each, one of them again, and the other again."""
+    images = [np.random.default_rng(n).integers(0, 256, (h, w, 3), dtype=np.uint8) for n, (w, h) in enumerate(UNLIKE)]
+    first, second = (model.group(size, ASKED[n], n) for n, size in enumerate(UNLIKE))
+    return pack([[first, second], [second], [first]], model.pixels(images), pad_id=model.speech.pad_id)
+
+
+@pytest.fixture
+def taught_on_cpu(monkeypatch):
+    """FlexAttention without its kernels, which refuses gradients on a CPU before it would compute them."""
+    monkeypatch.setattr("torch.nn.attention.flex_attention._validate_device", lambda *_: None)
+    monkeypatch.setattr("torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch"),
+    [
+        ("llava", batch_of),  # rows alike
+        ("llava_next", ragged),  # rows of unlike lengths, several images in one
+        ("qwen2_5_vl", ragged),  # rotary positions on three axes, grouped heads
+        ("gemma3", ragged),  # sliding windows, and tokens that see ahead
+        (CAPPED, ragged),
+    ],
+)
+def test_flex_attention_gives_the_same_loss_and_gradients(loaded, taught_on_cpu, kind, batch):
+    model = loaded(kind)
+    model.family.model.eval()
+    made, decoder = batch(model), model.family.decoder
+    assert made.ids_BT.shape[1] % 128  # the last block is cut
+    other = "eager" if kind == CAPPED else PIECES
+    decoder.set_attn_implementation(other)
+    other_loss, expected = learned(model, made)
+    decoder.set_attn_implementation(FLEX)
+    loss, found = learned(model, made)
+    decoder.set_attn_implementation("eager" if kind == CAPPED else PACKED)
+    assert loss == pytest.approx(other_loss, rel=1e-5)
+    scale = max(float(g.norm()) for g in expected.values())
+    assert expected.keys() == found.keys()
+    assert max(float((found[n] - g).norm() / (g.norm() + 1e-3 * scale)) for n, g in expected.items()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("device", "questions", "config", "expected"),
+    [
+        ("cpu", True, {}, PIECES),
+        ("cuda", True, {}, FLEX),
+        ("cuda", False, {}, PIECES),  # an image alone, before it is asked about
+        ("cuda", True, {"attention_dropout": 0.1}, PIECES),  # the kernel has none
+        ("cuda", True, {"head_dim": 8}, PIECES),  # nor heads so narrow
+        ("cuda", True, {"hidden_size": 32}, PIECES),
+        ("cuda", True, {"_attn_implementation": PIECES}, PIECES),  # as it is told
+        ("cpu", True, {"_attn_implementation": FLEX}, FLEX),
+        ("cuda", True, {"_attn_implementation": "eager"}, "eager"),
+    ],
+)
+def test_the_device_chooses(device, questions, config, expected):
+    usual = {"_attn_implementation": PACKED, "hidden_size": 128, "num_attention_heads": 4, "attention_dropout": 0.0}
+    found = way(SimpleNamespace(**{**usual, **config}), torch.device(device), has_questions=questions)
+    assert found == expected
+
+
+def test_flex_attention_refuses_dropout(loaded):
+    layout = batch_of(loaded("llava")).layout
+    heads = torch.ones(*layout.group_BT.shape, 4)[:, None]
+    with pytest.raises(ValueError, match="a dropout"):
+        attention.packed_attention(None, heads, heads, heads, block_mask(layout, layout), dropout=0.5)
 
 
 def test_nothing_is_scored_that_nobody_sees(loaded, monkeypatch):

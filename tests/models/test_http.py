@@ -214,6 +214,20 @@ def test_what_does_not_pass_is_one_sentence(case):
         assert len(seen) == 3 and "\n" not in str(error.value) and "html" not in str(error.value)
 
 
+def test_a_failing_server_s_own_words_are_shown_without_the_key(monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "s3cret")
+    failing = 500, json.dumps({"error": {"message": "rank 64 is too large for s3cret"}}).encode()
+    with server(lambda number, body: failing) as (url, _), pytest.raises(GeoreferError) as error:
+        served(url, retries=0, key_variable="SOME_KEY").generate(ASKS[:1])
+    assert "gave status 500 (rank 64 is too large for ***) at the last of 1 tries" in str(error.value)
+
+
+def test_words_are_enough_of_an_answer_where_nothing_is_asked():
+    with server(lambda number, body: (200, b"Success: done.")) as (url, seen):
+        served(url).endpoint.tell("/load", {"name": "one"})
+    assert [(path, body) for path, _, body in seen] == [("/v1/load", {"name": "one"})]
+
+
 def test_a_silent_server_is_given_up():
     done = threading.Event()
     with server(lambda number, body: (done.wait(30), echo(number, body))[1]) as (url, seen):
@@ -298,6 +312,11 @@ def test_refused_questions_may_be_skipped_and_are_asked_again_next_time(tmp_path
             assert model.generate(ASKS[:3]) == ["said where is number 0?", "said where is number 1?", ""]
             assert model.endpoint.counts["refused"] == 1
         assert len(seen) == 4
+
+
+def test_a_model_that_is_gone_is_no_refused_question(tmp_path):
+    with server(lambda number, body: (404, b"{}")) as (url, _), pytest.raises(InputError, match="status 404"):
+        served(url, skip_refused=True, cache=tmp_path / "c.jsonl").generate(ASKS[:1])
 
 
 def test_odd_answers_are_text():

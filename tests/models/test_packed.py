@@ -10,10 +10,21 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tests.data.checkpoints import KINDS, PLAIN, build
 from torch.nn import functional as F
-from torch.nn.attention.flex_attention import create_mask
+from torch.nn.attention.flex_attention import create_block_mask, create_mask
 
+from georefer.models import packed
 from georefer.models.loading import load
-from georefer.models.packed import Group, Layout, block_mask, forward_packed, pack, run_decoder, visible
+from georefer.models.packed import (
+    Group,
+    Layout,
+    Prefix,
+    Segment,
+    block_mask,
+    forward_packed,
+    pack,
+    run_decoder,
+    visible,
+)
 
 ASKED = [
     [("where is the tank?", "[1, 2, 30, 40]"), ("is there a ship?", "yes"), ("find every plane", "none")],
@@ -139,6 +150,24 @@ def test_flex_attention_gets_the_same_mask(loaded, images, kind, window):
     (rows, length), mask = layout.group_BT.shape, block_mask(layout, layout, window)
     dense_B1TT = create_mask(mask.mask_mod, rows, 1, length, length, device="cpu")
     assert torch.equal(dense_B1TT[:, 0], visible(layout, layout, window))
+
+
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("pairs", [1, 2**26])  # looked at a block of lines at a time, and all together
+def test_flex_attention_gets_the_same_blocks(window, pairs, monkeypatch):
+    """Blocks that are seen whole, in part and not at all, as torch would find them from the whole mask."""
+    monkeypatch.setattr(packed, "_PAIRS", pairs)
+    prefix = Prefix(tuple(range(300)), torch.arange(300)[None], 300, torch.tensor([-1] * 10 + [0] * 150 + [-1] * 140))
+    segments = [Segment([1] * length, [True] * length) for length in (30, 70, 5, 150)]
+    rows = [[Group(prefix, segments, 0), Group(prefix, segments[:1], 0)], [Group(prefix, segments[2:], 0)]]
+    layout = pack(rows, {}, pad_id=0).layout
+    (count, length), found = layout.group_BT.shape, block_mask(layout, layout, window)
+    expected = create_block_mask(found.mask_mod, count, None, length, length, device="cpu")
+    assert found.seq_lengths == expected.seq_lengths and length % 128
+    assert 0 < found.full_kv_num_blocks.sum() < found.kv_num_blocks.sum() < 49  # of 98
+    for name in ("kv_num_blocks", "kv_indices", "q_num_blocks", "q_indices"):
+        for kind in ("", "full_"):
+            assert torch.equal(getattr(found, kind + name), getattr(expected, kind + name)), kind + name
 
 
 def test_a_question_changes_the_image_tokens_of_a_prefix_language_model(loaded, images):

@@ -163,6 +163,11 @@ def damage_manifest(folder):
     (folder / "manifest.json").write_text("{")
 
 
+def other_manifest(folder):
+    # a synthetic area has a manifest.json too
+    (folder / "manifest.json").write_text('{"version": 1, "seed": 7}')
+
+
 def remove_manifest(folder):
     (folder / "manifest.json").unlink()
 
@@ -186,6 +191,7 @@ def remove_table(folder):
     [
         (remove_manifest, "has no manifest.json"),
         (damage_manifest, "is damaged"),
+        (other_manifest, "is not a dataset's"),
         (raise_version, "has format 99"),
         (cut_table, "is missing or not"),
         (remove_table, "is missing or not"),

@@ -13,6 +13,7 @@ from tests.data.checkpoints import build as build_checkpoint
 
 from georefer.building.build import build
 from georefer.cli import grpo as verb
+from georefer.cli import main
 from georefer.config import load_settings
 from georefer.errors import CheckpointError, DatasetError, InputError
 from georefer.models import load_model
@@ -26,8 +27,10 @@ from georefer.training.grpo_settings import DrawSettings, GrpoSettings
 from georefer.training.loop import LoopSettings, Progress
 from georefer.training.prompts import PromptMaker
 from georefer.training.rollout_model import BegunWeights, answering, learning
+from georefer.training.rollout_store import RolloutStore
 from georefer.training.rollouts import answer_logprobs
-from georefer.training.sft import SftSettings, ValidateSettings, sft
+from georefer.training.sft import SftSettings, sft
+from georefer.training.validation import ValidateSettings
 
 SMALL = TinySettings(
     image_size=64, numbers=64, width=32, heads=2, text_layers=1, text_mlp=32, stem_widths=(8, 8, 16, 16)
@@ -171,6 +174,38 @@ def test_adapters_learn_and_the_best_is_kept(recipe, tmp_path):
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-6) and rows[-1]["kl"] > 0
 
 
+@pytest.mark.parametrize("kind", ["tiny", "llava"])
+def test_adapters_are_reinforced_merged_and_evaluated(dataset, start, rewards, tmp_path, kind):
+    """By the verbs alone; what is said on the way goes by the dialect that the recipe names."""
+    base, dialect = (
+        (start, "georefer") if kind == "tiny" else (build_checkpoint("llava", tmp_path / "base"), "groundset")
+    )
+    (tmp_path / "grpo.toml").write_text(f'updates = 2\nkl_weight = 0.1\n[rewards]\n"{rewards("even")}" = 1.0\n')
+    changes = ["tune.projector=frozen", "tune.rank=2", "tune.alpha=4", "loop.steps=4", "loop.learning_rate=0.03",
+               "loop.warmup_steps=0", "batch.images_per_step=2", "draw.answers=4", "draw.max_new_tokens=30",
+               "task_weights.detection=0", *([] if kind == "tiny" else [f"dialect={dialect}"])]  # fmt: skip
+    run, merged = tmp_path / "run", tmp_path / "merged"
+    sets = [word for change in changes for word in ("--set", change)]
+    assert (
+        main(["grpo", str(tmp_path / "grpo.toml"), str(run), "--dataset", str(dataset), "--start", str(base), *sets])
+        == 0
+    )
+    divergence = [row["kl"] for row in rows_of(run / "metrics.jsonl") if "kl" in row]
+    assert divergence[0] == pytest.approx(0, abs=1e-6) and divergence[-1] > 1e-6
+    assert main(["merge", str(run), str(merged)]) == 0
+    assert not (merged / "adapter_config.json").exists() and load_model(merged).dialect.name == dialect
+    one, other = weights(merged), weights(base)
+    assert any(not torch.equal(one[name], other[name]) for name in one if "language_model" in name)
+    said = []
+    for model in (run / "model", merged):
+        out = tmp_path / f"scores-{model.name}"
+        assert (
+            main(["evaluate", str(model), str(dataset), str(out), "--set", "limit=4", "--set", "max_new_tokens=8"]) == 0
+        )
+        said.append([row["text"] for row in rows_of(out / "answers.jsonl")])
+    assert said[0] == said[1] and said[0]
+
+
 # --- equal groups -------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +249,25 @@ def test_any_number_of_processes_draws_the_same(recipe, tmp_path):
         for micros in (alone, [*shared[0], *shared[1]])
     ]
     assert said[0] == said[1] and shared[0] and shared[1]
+
+
+def test_kept_answers_are_shared_among_any_number_of_processes(recipe, tmp_path):
+    """A state between two steps that learn from the same answers may be gone on from by more processes or fewer."""
+    settings = recipe(updates=2)
+    settings = replace(settings, batch=replace(settings.batch, images_per_step=5, tokens_at_once=150))
+    drawn = []
+    for rank in (0, 1):
+        run = run_of(settings, tmp_path)
+        run.step(Progress(0, 0.0, 0.0, rank, 2))
+        drawn += [r for micro in run.held[1] for r in micro.rollouts]
+    assert len(drawn) == 10
+    (tmp_path / "rollouts" / "00000000-0-of-4.json").touch()  # of four, killed before the others wrote
+    for world in (1, 2, 3):
+        kept = []
+        for rank in range(world):
+            store = RolloutStore(tmp_path, 2, rank, world)
+            kept += [r for _, some in store.read(0, run.answerer.prompts) for r in some]
+        assert sorted((r.asked.id, r.texts) for r in kept) == sorted((r.asked.id, r.texts) for r in drawn)
 
 
 LORA = TuneSettings(projector="frozen", rank=2, alpha=4, dropout=0.5)

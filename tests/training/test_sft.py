@@ -17,7 +17,8 @@ from georefer.training.adapters import TuneSettings
 from georefer.training.batches import BatchSettings
 from georefer.training.examples import WordSettings
 from georefer.training.loop import LoopSettings
-from georefer.training.sft import SftSettings, ValidateSettings, sft
+from georefer.training.sft import SftSettings, sft
+from georefer.training.validation import ValidateSettings
 
 SMALL = TinySettings(
     image_size=64, numbers=64, width=32, heads=2, text_layers=1, text_mlp=32, stem_widths=(8, 8, 16, 16)
@@ -65,18 +66,18 @@ def test_more_training_goes_on_and_equals_one_go(dataset, tmp_path, monkeypatch)
 
     import georefer.training.sft as module
 
-    original = module._Run.step
+    original = module.SftRun.step
 
     def dies(self, at):
         if at.step == 5:
             raise KeyboardInterrupt
         return original(self, at)
 
-    monkeypatch.setattr(module._Run, "step", dies)
+    monkeypatch.setattr(module.SftRun, "step", dies)
     with pytest.raises(KeyboardInterrupt):
         sft(recipe(dataset), tmp_path / "cut")
     assert not (tmp_path / "cut" / "model").exists()
-    monkeypatch.setattr(module._Run, "step", original)
+    monkeypatch.setattr(module.SftRun, "step", original)
     resumed = sft(recipe(dataset), tmp_path / "cut")
     one, other = weights(whole), weights(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)

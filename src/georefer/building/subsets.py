@@ -1,7 +1,9 @@
 """Few-shot subsets: 1, 5, 10 ... per class of a dataset's training split, each inside the next, away from the test.
 
     out/shot-01/, shot-05/, ...   each a dataset with one split, "train"; test on the dataset they were drawn from
-    out/subsets.json              what was picked, by class: ids, hashes, balance, and the check against other splits
+    out/subsets.json              what was picked, by class: ids, balance, the check against other splits, and hashes:
+                                  of every picture (its file's bytes) and of every question with the truth about it,
+                                  and one for each subset as a whole
 
 As in Geo-R1's few-shot sets (Zhao et al. 2025), a shot is counted per class and a smaller set lies within every larger
 one. What a shot is differs between papers, so it is said:
@@ -11,6 +13,7 @@ one. What a shot is differs between papers, so it is said:
 
 The order of picks follows from hashes of seed and ids alone, so other images added to a dataset move no pick but their
 own. Images over ground that was picked before come last (turned copies and overlapping chips are no second example).
+Who has the dataset can draw again and compare the hashes: `check_subsets`.
 """
 
 from __future__ import annotations
@@ -27,13 +30,14 @@ from typing import Any, Literal
 import numpy as np
 import shapely
 
+from georefer.building.picks import Pick, candidates, hash_of, image_of, leaking_images, ordered
 from georefer.errors import DatasetError, InputError
 from georefer.runlog import progress, swap_folder, write_json
 from georefer.scenes import Dataset, DatasetWriter, Question, Scene
 
 MANIFEST = "subsets.json"
-_LEAST_SHARED = 1e-3
-"""Share of the smaller image's ground from which two images show the same place; less is a common edge."""
+KINDS = ("images", "questions")
+"""What the manifest keeps hashes of."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +59,23 @@ class SubsetSettings:
             raise ValueError(f"by is '{self.by}'; expected object or image")
 
 
-@dataclass(frozen=True)
-class Pick:
-    """One shot: the scene, the object where objects are counted, and the questions kept for it."""
-
-    label: str
-    scene_id: str
-    object_id: str | None
-    questions: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
-class _Image:
-    """What is kept of a scene: never its pixels."""
+class _Draw:
+    """All that the largest subset holds, by class and in order: every subset is a beginning of it.
 
-    id: str
-    sha256: str
-    ground: shapely.Geometry | None
-    labels: Mapping[str, str]
+    `questions` are all that could be picked from, `kept` those on images that no other split holds (`leaking` are the
+    others, with the reason). `hashes` are of pictures by scene and of questions by id. `unpicked` are classes.
+    """
+
+    order: Mapping[str, Sequence[Pick]]
+    questions: Sequence[Question]
+    kept: Sequence[Question]
+    leaking: Mapping[str, str]
+    hashes: Mapping[str, Mapping[str, str]]
+    unpicked: Sequence[str]
+
+    def hashes_of(self, kind: str, picks: Sequence[Pick]) -> dict[str, str]:
+        return {id_: self.hashes[kind][id_] for id_ in _ids(kind, picks)}
 
 
 def write_subsets(dataset: Dataset, out: Path | str, settings: SubsetSettings | None = None) -> dict[str, Any]:
@@ -84,25 +87,13 @@ def write_subsets(dataset: Dataset, out: Path | str, settings: SubsetSettings | 
     settings, out = settings or SubsetSettings(), Path(out)
     if out.exists():
         raise InputError(f"{out} exists already where a new folder is expected; choose another or remove it")
-    images = {image.id: image for image in map(_image, dataset.scenes(settings.split))}
-    leaking = _leaking(images.values(), dataset, settings.split)
-    questions = [q for q in dataset.questions(settings.split) if not settings.tasks or q.task in settings.tasks]
-    kept = [q for q in questions if q.scene_id not in leaking]
-    order = _ordered(_candidates(kept, images, settings.by), images, settings)
-    if not order:
-        raise DatasetError(
-            f"no question of {dataset.folder} can be picked by {settings.by} (found: {len(questions)} questions, "
-            f"{len(leaking)} images that other splits hold too); choose --by image, or other tasks"
-        )
+    draw = _drawn(dataset, settings)
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        manifest = _described(dataset, settings, order, questions, leaking)
-        shown = {label for image in images.values() for label in image.labels.values()}
-        manifest["classes_without_a_pick"] = sorted(shown - set(order))
+        manifest = _described(dataset, settings, draw)
         for shots in sorted(settings.shots):
-            picked = _first(order, shots)
-            manifest["subsets"][str(shots)] = _write(dataset, partial, settings, shots, picked, kept)
+            manifest["subsets"][str(shots)] = _write(dataset, partial, settings, shots, draw)
         write_json(partial / MANIFEST, manifest)
         swap_folder(partial, out)
     finally:
@@ -110,122 +101,106 @@ def write_subsets(dataset: Dataset, out: Path | str, settings: SubsetSettings | 
     return manifest
 
 
-# --- what may be picked ---------------------------------------------------------------------------------------
+def check_subsets(dataset: Dataset, path: Path | str) -> list[str]:
+    """What differs between a subsets.json and the same draw from this dataset, in sentences; none where all agrees.
 
-
-def class_of(question: Question, labels: Mapping[str, str]) -> str | None:
-    """The class a question is about and that its scene shows; None for absent, mixed or no classes.
-
-    `labels` are those of the scene's objects by id.
+    Draws anew by the file's settings and compares pictures and questions by their hashes, so that neither the files
+    nor the folder's fingerprint need be the same. InputError where the file is none of ours.
     """
-    found = {labels[i] for i in question.answer_ids if i in labels}
-    if found:
-        return found.pop() if len(found) == 1 else None
-    label = question.params.get("label")
-    return label if isinstance(label, str) and label in labels.values() else None
-
-
-def _candidates(questions: Sequence[Question], images: Mapping[str, _Image], by: str) -> list[Pick]:
-    grouped: dict[tuple[str, str, str | None], list[Question]] = defaultdict(list)
-    for question in questions:
-        label = class_of(question, images[question.scene_id].labels)
-        if label is None or (by == "object" and len(question.answer_ids) != 1):
-            continue
-        grouped[label, question.scene_id, question.answer_ids[0] if by == "object" else None].append(question)
-    return [Pick(*key, tuple(q.id for q in _asked(found, by))) for key, found in grouped.items()]
-
-
-def _asked(questions: Sequence[Question], by: str) -> list[Question]:
-    """All questions of an image; of an object one for each task, chosen by hash."""
-    if by == "image":
-        return list(questions)
-    by_task: dict[str, list[Question]] = defaultdict(list)
-    for question in questions:
-        by_task[question.task].append(question)
-    return [min(found, key=lambda q: _hash(q.id)) for found in by_task.values()]
-
-
-def _ordered(picks: Iterable[Pick], images: Mapping[str, _Image], settings: SubsetSettings) -> dict[str, list[Pick]]:
-    """The first picks of every class, as many as the largest subset needs: every subset is a beginning of it."""
-    by_label: dict[str, list[Pick]] = defaultdict(list)
-    for pick in picks:
-        by_label[pick.label].append(pick)
-    most = max(settings.shots)
-    by_hash = {
-        label: sorted(found, key=lambda p: _hash(settings.seed, p.label, p.scene_id, p.object_id))
-        for label, found in sorted(by_label.items())
-    }
-    return {label: _chosen(found, images, most) for label, found in by_hash.items()}
-
-
-def _chosen(picks: Sequence[Pick], images: Mapping[str, _Image], most: int) -> list[Pick]:
-    """Picks on new ground in their order, then others, but never the same object of the map twice."""
-    chosen: list[Pick] = []
-    later: list[Pick] = []
-    for pick in picks:
-        if len(chosen) == most:
-            return chosen
-        known = [images[p.scene_id] for p in chosen]
-        (later if any(_same_place(images[pick.scene_id], image) for image in known) else chosen).append(pick)
-    for pick in later:
-        if len(chosen) == most:
-            break
-        if not any(_same_object(pick, other, images) for other in chosen):
-            chosen.append(pick)
-    return chosen
-
-
-def _same_place(a: _Image, b: _Image) -> bool:
-    if a.id == b.id or a.sha256 == b.sha256:
-        return True
-    if a.ground is None or b.ground is None or not a.ground.intersects(b.ground):
-        return False
-    return bool(a.ground.intersection(b.ground).area > _LEAST_SHARED * min(a.ground.area, b.ground.area))
-
-
-def _same_object(a: Pick, b: Pick, images: Mapping[str, _Image]) -> bool:
-    """Objects keep their id in every chip of a map; without a map, ids are those of one image."""
-    if a.scene_id != b.scene_id and images[a.scene_id].ground is None:
-        return False
-    return a.object_id is not None and a.object_id == b.object_id
-
-
-def _hash(*values: Any) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
-
-
-# --- other splits -----------------------------------------------------------------------------------------------
-
-
-def _image(scene: Scene) -> _Image:
-    ground = None
-    if scene.grid.is_georeferenced:
-        width, height = scene.size
-        ground = shapely.Polygon(
-            scene.grid.pixel_to_lonlat(np.array([[0, 0], [width, 0], [width, height], [0, height]]))
-        )
-    labels = dict(zip(map(str, scene.objects.ids_N), map(str, scene.objects.labels_N), strict=True))
-    return _Image(scene.id, hashlib.sha256(scene.image).hexdigest(), ground, labels)
-
-
-def _leaking(images: Iterable[_Image], dataset: Dataset, split: str) -> dict[str, str]:
-    """Scenes of the split that other splits hold too, and by what they were found: id, image or ground."""
-    others = [
-        image for name in dataset.manifest["splits"] if name != split for image in map(_image, dataset.scenes(name))
-    ]
-    ids, hashes = {i.id for i in others}, {i.sha256 for i in others}
-    located = [i for i in others if i.ground is not None]
-    tree = shapely.STRtree([i.ground for i in located])
-    found = {}
-    for image in images:
-        near = [] if image.ground is None else tree.query(image.ground)
-        if image.id in ids:
-            found[image.id] = "id"
-        elif image.sha256 in hashes:
-            found[image.id] = "image"
-        elif any(_same_place(image, located[i]) for i in near):
-            found[image.id] = "ground"
+    path = Path(path)
+    path = path / MANIFEST if path.is_dir() else path
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        shots = tuple(map(int, theirs["subsets"]))
+        settings = SubsetSettings(shots, theirs["by"], tuple(theirs["tasks"]), theirs["split"], theirs["seed"])
+        said = {number: _told(theirs, number) for number in shots}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no manifest of few-shot sets ({error!r}); name a {MANIFEST}") from error
+    draw = _drawn(dataset, settings)
+    found = []
+    for number in shots:
+        here = {kind: draw.hashes_of(kind, _first(draw.order, number)) for kind in KINDS}
+        found += [
+            f"shot-{number:02d}: {line}" for kind in KINDS for line in _compared(kind, said[number][kind], here[kind])
+        ]
     return found
+
+
+# --- drawing and hashes -----------------------------------------------------------------------------------------
+
+
+def _drawn(dataset: Dataset, settings: SubsetSettings) -> _Draw:
+    images = {image.id: image for image in map(image_of, dataset.scenes(settings.split))}
+    leaking = leaking_images(images.values(), dataset, settings.split)
+    questions = [q for q in dataset.questions(settings.split) if not settings.tasks or q.task in settings.tasks]
+    kept = [q for q in questions if q.scene_id not in leaking]
+    order = ordered(candidates(kept, images, settings.by), images, max(settings.shots), settings.seed)
+    if not order:
+        raise DatasetError(
+            f"no question of {dataset.folder} can be picked by {settings.by} (found: {len(questions)} questions, "
+            f"{len(leaking)} images that other splits hold too); choose --by image, or other tasks"
+        )
+    shown = {label for image in images.values() for label in image.labels.values()}
+    hashes = _hashes(dataset, settings.split, [pick for picks in order.values() for pick in picks], kept)
+    return _Draw(order, questions, kept, leaking, hashes, sorted(shown - set(order)))
+
+
+def question_hash(question: Question, scene: Scene) -> str:
+    """Of all that a question asks and of the truth: its words, and label and shape of every object that answers."""
+    truth = [
+        (o.id, o.label, o.kind, shapely.to_wkb(o.geometry, hex=True, byte_order=1))
+        for o in scene.objects.with_ids(question.answer_ids)
+    ]
+    params = json.dumps(question.params, sort_keys=True)
+    return hash_of(question.id, question.scene_id, question.task, params, question.answer_text, truth)
+
+
+def _hashes(
+    dataset: Dataset, split: str, picks: Sequence[Pick], questions: Sequence[Question]
+) -> dict[str, dict[str, str]]:
+    wanted, asked = (set(_ids(kind, picks)) for kind in KINDS)
+    about: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        if question.id in asked:
+            about[question.scene_id].append(question)
+    of_images: dict[str, str] = {}
+    of_questions: dict[str, str] = {}
+    for scene in dataset.scenes(split):
+        if scene.id in wanted:
+            of_images[scene.id] = hashlib.sha256(scene.image).hexdigest()
+            of_questions.update((question.id, question_hash(question, scene)) for question in about[scene.id])
+    return {"images": dict(sorted(of_images.items())), "questions": dict(sorted(of_questions.items()))}
+
+
+def _ids(kind: str, picks: Sequence[Pick]) -> list[str]:
+    """Of the pictures or questions of picks, each once."""
+    ids = (pick.questions if kind == "questions" else (pick.scene_id,) for pick in picks)
+    return sorted({id_ for some in ids for id_ in some})
+
+
+def _whole(hashes: Mapping[str, Mapping[str, str]]) -> str:
+    return hash_of([sorted(hashes[kind].items()) for kind in KINDS])
+
+
+def _told(manifest: Mapping[str, Any], shots: int) -> dict[str, dict[str, str]]:
+    """The hashes that a manifest gives to the pictures and questions of one of its subsets."""
+    picks = [
+        Pick("", str(p["scene_id"]), None, tuple(map(str, p["questions"])))
+        for p in manifest["subsets"][str(shots)]["picks"]
+    ]
+    found = {kind: {id_: str(manifest["sha256"][kind][id_]) for id_ in _ids(kind, picks)} for kind in KINDS}
+    if _whole(found) != manifest["subsets"][str(shots)]["sha256"]:
+        raise ValueError(f"the hash of its {shots} shots is not that of its picks")
+    return found
+
+
+def _compared(kind: str, theirs: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    sets = {
+        "theirs alone": sorted(set(theirs) - set(here)),
+        "here alone": sorted(set(here) - set(theirs)),
+        "with other content": sorted(id_ for id_ in set(theirs) & set(here) if theirs[id_] != here[id_]),
+    }
+    return [f"{len(ids)} {kind} {which}, such as {ids[0]}" for which, ids in sets.items() if ids]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -235,16 +210,13 @@ def _first(order: Mapping[str, Sequence[Pick]], shots: int) -> list[Pick]:
     return [pick for picks in order.values() for pick in picks[:shots]]
 
 
-def _write(
-    dataset: Dataset, folder: Path, settings: SubsetSettings, shots: int, picks: Sequence[Pick],
-    questions: Sequence[Question],
-) -> dict[str, Any]:  # fmt: skip
+def _write(dataset: Dataset, folder: Path, settings: SubsetSettings, shots: int, draw: _Draw) -> dict[str, Any]:
     """One subset as a dataset; returns its part of the manifest."""
     name = f"shot-{shots:02d}"
-    wanted = {pick.scene_id for pick in picks}
-    asked = {id_ for pick in picks for id_ in pick.questions}
-    kept = [q for q in questions if q.id in asked]
-    described = _subset(picks, shots, kept)
+    picks = _first(draw.order, shots)
+    wanted, asked = (set(_ids(kind, picks)) for kind in KINDS)
+    kept = [q for q in draw.kept if q.id in asked]
+    described = _subset(picks, shots, kept, _whole({kind: draw.hashes_of(kind, picks) for kind in KINDS}))
     with DatasetWriter(folder / name) as writer:
         scenes = (s for s in dataset.scenes(settings.split) if s.id in wanted)
         writer.write("train", progress(scenes, name, len(wanted), "scene"), kept)
@@ -254,7 +226,7 @@ def _write(
     return {**described, "folder": name, "fingerprint": written.fingerprint}
 
 
-def _subset(picks: Sequence[Pick], shots: int, questions: Sequence[Question]) -> dict[str, Any]:
+def _subset(picks: Sequence[Pick], shots: int, questions: Sequence[Question], sha256: str) -> dict[str, Any]:
     counts = Counter(pick.label for pick in picks)
     asked = Counter({label: sum(len(p.questions) for p in picks if p.label == label) for label in counts})
     return {
@@ -272,7 +244,7 @@ def _subset(picks: Sequence[Pick], shots: int, questions: Sequence[Question]) ->
         },
         "balance": {"fewest": min(asked.values()), "most": max(asked.values()), "evenness": _evenness(asked.values())},
         "short": {label: count for label, count in sorted(counts.items()) if count < shots},
-        "question_ids_sha256": _hash(*sorted(q.id for q in questions)),
+        "sha256": sha256,
         "picks": [{**vars(pick), "questions": list(pick.questions)} for pick in picks],
     }
 
@@ -284,22 +256,20 @@ def _evenness(counts: Iterable[int]) -> float:
     return 1.0 if len(share_C) < 2 else round(float(-(share_C * np.log(share_C)).sum() / np.log(len(share_C))), 4)
 
 
-def _described(
-    dataset: Dataset, settings: SubsetSettings, order: Mapping[str, Sequence[Pick]], questions: Sequence[Question],
-    leaking: Mapping[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    scenes = {pick.scene_id for picks in order.values() for pick in picks}
+def _described(dataset: Dataset, settings: SubsetSettings, draw: _Draw) -> dict[str, Any]:
+    scenes = {pick.scene_id for picks in draw.order.values() for pick in picks}
     return {
         "dataset": {"folder": dataset.folder.resolve().name, "fingerprint": dataset.fingerprint},
         "split": settings.split,
         "by": settings.by,
         "tasks": list(settings.tasks),
         "seed": settings.seed,
-        "questions_to_pick_from": len(questions),
-        "images_left_out_as_other_splits_hold_them": dict(sorted(Counter(leaking.values()).items())),
-        "images_shared_with_other_splits": len(scenes & set(leaking)),
-        "classes_without_a_pick": [],
+        "questions_to_pick_from": len(draw.questions),
+        "images_left_out_as_other_splits_hold_them": dict(sorted(Counter(draw.leaking.values()).items())),
+        "images_shared_with_other_splits": len(scenes & set(draw.leaking)),
+        "classes_without_a_pick": list(draw.unpicked),
         "subsets": {},
+        "sha256": draw.hashes,
     }
 
 
@@ -319,8 +289,11 @@ configs:
 # {described["shots"]} per class of {dataset.folder.resolve().name}
 
 Drawn by {settings.by} with seed {settings.seed} from the split "{settings.split}" of the dataset with fingerprint
-{dataset.fingerprint}; its test split is the one to test on, and licences are those of that dataset. Scenes keep all
-their objects, but only the questions of the picks are asked. Larger subsets of the same seed hold all of this one.
+{dataset.fingerprint}; licences are those of that dataset. Scenes keep all their objects, but only the questions of the
+picks are asked. Larger subsets of the same seed hold all of this one.
+
+There is a training split only: evaluate on a test split of that dataset, of which no image is here. Who has it can
+verify the draw: `georefer fewshot DATASET --check {MANIFEST}`.
 
 | class | picks | scenes | questions |
 |---|---|---|---|

@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
 def diagnose() -> list[Finding]:
     """All findings, in the order of their checks; never raises for what is wrong with the installation."""
     checks: tuple[Callable[[], list[Finding]], ...] = (
-        check_python, check_core, check_geodata, check_models, check_torchvision, check_torch, check_disk,
+        check_python, check_core, check_geodata, check_models, check_torchvision, check_kernels, check_torch,
+        check_disk,
     )  # fmt: skip
     return [finding for check in checks for finding in check()]
 
@@ -127,6 +128,23 @@ def check_torchvision() -> list[Finding]:
             "problem", "torchvision",
             f"{found} does not work with torch {torch} ({tried.failure}), and while it is there transformers cannot "
             f"load any model; run  {_pip('uninstall')} -y torchvision",
+        )
+    ]  # fmt: skip
+
+
+def check_kernels() -> list[Finding]:
+    """Beside the package `kernels`, an import of bitsandbytes fetches compiled code from the Hub and runs it.
+
+    It does so on processors with bfloat16 arithmetic and on late versions of macOS (bitsandbytes 0.50,
+    backends/{cpu,mps}/ops.py), asks nobody, and needs the network; where torch is built for CUDA it fails, each time.
+    """
+    if find_spec("kernels") is None or find_spec("bitsandbytes") is None:
+        return []
+    return [
+        Finding(
+            "warning", "kernels",
+            f"{_version('kernels')} beside bitsandbytes {_version('bitsandbytes')}, which then may fetch compiled code "
+            f"from the Hub and run it when it is imported; nothing here needs it: run  {_pip('uninstall')} -y kernels",
         )
     ]  # fmt: skip
 

@@ -24,16 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_answering(parser, refine=False)
     parser.add_argument("--calibrate", action="store_true",
                         help="write OUT/calibration.json, learned on these answers: use it on others")  # fmt: skip
-    published = parser.add_argument_group("published benchmarks")
-    published.add_argument("--benchmarks", action="store_true", help="list their names, what they read, licences")
-    published.add_argument("--images", type=Path, help="folder of the benchmark's images")
-    published.add_argument("--split", help="read this split of the benchmark only")
+    parser.add_argument("--benchmarks", action="store_true", help="list the published ones: what they read, licences")
+    add_published(parser)
+    for dial, unit in (("noise-px", "standard deviation"), ("miss", "probability"), ("malformed", "probability")):
+        parser.add_argument(f"--{dial}", type=float, default=0.0, help=f"of the fake model, {unit} (default 0)")
+
+
+def add_published(parser: argparse.ArgumentParser) -> None:
+    """How a published dataset is read and asked."""
+    published = parser.add_argument_group("published datasets")
+    published.add_argument("--images", type=Path, help="folder of its images, where they do not lie in its own")
+    published.add_argument("--split", help="read this split of it only")
     published.add_argument("--words", choices=["published", "own"], default="published",
                            help="ask in the publisher's words or in the tasks' own")  # fmt: skip
     published.add_argument("--ask", action="append", default=[], metavar="FROM=TASK",
                            help="ask another task than usual, such as rec=rec-obb; may be repeated")  # fmt: skip
-    for dial, unit in (("noise-px", "standard deviation"), ("miss", "probability"), ("malformed", "probability")):
-        parser.add_argument(f"--{dial}", type=float, default=0.0, help=f"of the fake model, {unit} (default 0)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,13 +52,13 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("a model, a dataset and an output folder are expected; see georefer evaluate --help")
     settings = settings_of(EvaluateSettings, options, answering_overrides(options))
     published = _published(options)
-    dataset = _prepared(options, published) if published else open_dataset(options.dataset)
+    dataset = _prepared(options, *published) if published else open_dataset(options.dataset)
     scores = evaluate(_model(options, dataset, settings.split), dataset, settings, options.out)
     blind = read_scores(options.out / BLIND) if settings.blind else None
     print(summary_table(scores, blind))
     print(f"wrote {options.out / 'report.html'}")
     if published:
-        _hand_over(options, published, dataset)
+        _hand_over(options, published[0], dataset)
     if options.calibrate:
         _calibrate(options.out)
     return 0
@@ -79,43 +84,35 @@ def _list() -> int:
 
 
 def _published(options: argparse.Namespace):
-    """What the benchmark's own files hold, or None for a dataset folder."""
-    from georefer.errors import InputError
-    from georefer.scenes.readers import SOURCES
+    """What the benchmark's own files hold with the folder of its pictures, or None for a dataset folder."""
+    from georefer.evaluation.benchmarks import read_named
 
-    name, equals, path = options.dataset.partition("=")
-    if not equals or Path(options.dataset).exists():
-        return None
-    if name not in SOURCES:
-        raise InputError(f"there is no benchmark '{name}'; choose among {', '.join(SOURCES)}")
-    if options.images is None:
-        raise InputError(f"{options.dataset} needs the folder of its images; give it with --images")
-    more = {"split": options.split} if options.split else {}
-    return SOURCES[name].read(Path(path), images=options.images, **more)
+    is_dataset = "=" not in options.dataset or Path(options.dataset).exists()
+    return None if is_dataset else read_named(options.dataset, options.images, options.split)
 
 
-def _prepared(options: argparse.Namespace, published):
-    from georefer.errors import InputError
+def _prepared(options: argparse.Namespace, published, images: Path):
     from georefer.evaluation.benchmarks import Wording, prepare
 
-    pairs = [text.partition("=") for text in options.ask]
-    if wrong := [text for text, (_, equals, _) in zip(options.ask, pairs, strict=True) if not equals]:
-        raise InputError(f"--ask {wrong[0]} was found where FROM=TASK is expected, such as rec=rec-obb")
-    wording = Wording(options.words, {asks: task for asks, _, task in pairs})
-    dataset = prepare(published, options.images, options.out / "dataset", wording)
-    for reason, count in dataset.manifest["left_out"].items():
-        print(f"left out {count} questions: {reason}")
-    if dataset.manifest["account"].count("\n"):
-        print(f"reading the benchmark: {dataset.manifest['account']}")
+    dataset = prepare(published, images, options.out / "dataset", Wording.told(options.words, options.ask))
+    tell_left_out(dataset)
     return dataset
 
 
+def tell_left_out(dataset) -> None:
+    """What of a published dataset had no place in this one."""
+    for reason, count in dataset.manifest["left_out"].items():
+        print(f"left out {count} questions: {reason}")
+    if dataset.manifest["account"].count("\n"):
+        print(f"reading it: {dataset.manifest['account']}")
+
+
 def _hand_over(options: argparse.Namespace, published, dataset) -> None:
-    from georefer.evaluation.benchmarks import published_answers
+    from georefer.evaluation.benchmarks import published_answers, scorer_of
 
     folder = published_answers(published, dataset, options.out)
     if folder is not None:
-        print(f"wrote {folder}; the published scorer: georefer score {folder} --protocol {published.name.lower()}")
+        print(f"wrote {folder}; the published scorer: georefer score {folder} --protocol {scorer_of(published)}")
 
 
 def _model(options: argparse.Namespace, dataset, split: str):

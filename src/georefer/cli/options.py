@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from georefer.models import Model
+    from georefer.training.run import Recipe
 
 Settings = TypeVar("Settings")
+Training = TypeVar("Training", bound="Recipe")
 
 
 def add_recipe(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -33,6 +36,24 @@ def settings_of(cls: type[Settings], options: argparse.Namespace, extra: tuple[s
     from georefer.config import load_settings
 
     return load_settings(cls, options.recipe, [*options.overrides, *extra], options.base)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """The recipe of a way to train, its run folder, and what is often changed of it."""
+    add_recipe(parser)
+    parser.add_argument("out", type=Path, help="run folder")
+    parser.add_argument("--dataset", type=Path, action="append", default=[], help="instead of the recipe's; repeatable")
+    parser.add_argument("--start", help="model to go on from, instead of the recipe's")
+
+
+def training_settings(cls: type[Training], options: argparse.Namespace) -> Training:
+    """The recipe of `add_training` as a settings value."""
+    changes: dict[str, Any] = {}
+    if options.dataset:
+        changes["dataset"] = tuple(options.dataset)
+    if options.start:
+        changes["start"] = options.start
+    return replace(settings_of(cls, options), **changes)
 
 
 MODEL = "a model folder, the name of a shipped checkpoint, a hub id, or the address of a server"

@@ -1,6 +1,7 @@
 """Score kept answers again, without a model; or score somebody's answer files as a published scorer does.
 
 georefer score runs/demo/evaluation                              scores.json, rows.jsonl, report.html written anew
+georefer score runs/test --calibration runs/val/calibration.json  confidences made probabilities before they are judged
 georefer score answers/llava --protocol groundset                the published scorer's own numbers
 georefer score answers/llava --protocol groundset --beside strict   both scores, and the rows that differ, with reasons
 """
@@ -27,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("answers", type=Path, nargs="?", help="folder of 'evaluate', or a protocol's file or folder")
     parser.add_argument("--dataset", type=Path, help="where the dataset lies now, if it moved")
     parser.add_argument("--partial", action="store_true", help="score what is there although answers miss or repeat")
+    parser.add_argument("--calibration", type=Path, metavar="FILE",
+                        help="what 'evaluate --calibrate' wrote: confidences are judged as probabilities")  # fmt: skip
     published = parser.add_argument_group("published scorers")
     published.add_argument("--protocol", choices=sorted(PROTOCOLS), help="reproduce this one, bug for bug")
     published.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
@@ -52,8 +55,10 @@ def run(options: argparse.Namespace) -> int:
 
     dataset = open_dataset(options.dataset or read_run(options.answers)["dataset"])
     blind_folder = options.answers / BLIND
-    scores = score_answers(options.answers, dataset, partial=options.partial)
-    blind = score_answers(blind_folder, dataset, partial=options.partial) if blind_folder.is_dir() else None
+    scores = score_answers(options.answers, dataset, partial=options.partial, calibration=options.calibration)
+    blind = None
+    if blind_folder.is_dir():
+        blind = score_answers(blind_folder, dataset, partial=options.partial, calibration=options.calibration)
     print(summary_table(scores, blind))
     print(f"wrote {write_report(options.answers, dataset)}")
     return 0
@@ -69,7 +74,11 @@ def _refuse_without_protocol(options: argparse.Namespace) -> None:
 
 
 def _published(options: argparse.Namespace) -> int:
+    from georefer.errors import InputError
     from georefer.evaluation.protocols import PROTOCOLS
+
+    if options.calibration:
+        raise InputError("--calibration was given with --protocol, whose scorer knows no confidences; leave one out")
 
     protocol = PROTOCOLS[options.protocol]
     scores = protocol.score(options.answers, _settings(options, protocol), options.beside is not None)

@@ -15,12 +15,15 @@ from georefer.dialects.reader import MAX_NUMBERS, MAX_OBJECTS, Reader
 STRING = r'"(?:[^"\\\x00-\x1f]|\\.)*"'
 """A JSON string, as it stands in the patterns of strict grammars."""
 
-# a whole row of a few plain numbers and a plain label is one token, and so is such a list: most of an answer is boxes
+# a whole row of one or two lists of plain numbers and a plain label is one token, and so is such a list: most of an
+# answer is boxes
+_LIST_FIELD = r"\"([a-z0-9_]{1,20}+)\"\s{0,9}+:\s{0,9}+\[([0-9]{1,9}+(?:,\s{0,9}+[0-9]{1,9}+){1,7}+)\]"
 _ROW = (
-    r"(?P<row>\{\s{0,9}+\"([a-z0-9_]{1,20}+)\"\s{0,9}+:\s{0,9}+\[([0-9]{1,9}+(?:,\s{0,9}+[0-9]{1,9}+){1,7}+)\]"
+    rf"(?P<row>\{{\s{{0,9}}+{_LIST_FIELD}(?:\s{{0,9}}+,\s{{0,9}}+{_LIST_FIELD})?+"
     r"(?:\s{0,9}+,\s{0,9}+\"([a-z]{1,20}+)\"\s{0,9}+:\s{0,9}+\"([ -!#-\[\]-~]{0,200}+)\")?+\s{0,9}+\})"
 )
 _NEXT_ROW = re.compile(r"\s{0,9}+,\s{0,9}+" + _ROW)
+_FIRST_ROW, _LAST_MARK = re.compile(r"[^\[{]*+\[\s{0,9}+" + _ROW), re.compile(r"\s{0,9}+\][^\[{]*+")
 # a single quote opens a string only outside a word (it's) and closes one only where a value may end; whatever else
 # stands between delimiters is one token, so that no part of 1_000, 10%, 1/2 or 0.1.2 is taken for a number
 _TOKEN = re.compile(
@@ -83,6 +86,21 @@ def items(reader: Reader, start: int = 0, end: int | None = None) -> list[Item]:
     if parser.gave_up is not None:
         reader.too_many(parser.gave_up)
     return [item for item in found if item.complete or item.fields]
+
+
+def plain_rows(text: str, start: int, end: int) -> list[re.Match[str]] | None:
+    """Rows of a text that holds nothing but one closed list of them and prose around it; None for any other text.
+
+    Groups 2 to 7 of a row are the key and the numbers of its first list, those of a second one or None, and the key
+    and text of a label or None. `items` finds the same rows and takes longer.
+    """
+    if (row := _FIRST_ROW.match(text, start, end)) is None:
+        return None
+    rows = []
+    while row is not None:
+        rows.append(row)
+        row = _NEXT_ROW.match(text, row.end(), end)
+    return rows if _LAST_MARK.fullmatch(text, rows[-1].end(), end) else None
 
 
 def number_list(value: Any) -> list[float] | None:
@@ -166,8 +184,10 @@ class _Parser:
         while len(rows) <= more and (following := _NEXT_ROW.match(self.text, rows[-1].end(), self.end)):
             rows.append(following)
         for row in rows:
-            key, numbers, label_key, label = row.group(2, 3, 4, 5)
+            key, numbers, other_key, others, label_key, label = row.group(2, 3, 4, 5, 6, 7)
             fields: dict[str, Any] = {key: list(map(float, numbers.split(",")))}
+            if other_key is not None:
+                fields.setdefault(other_key, list(map(float, others.split(","))))
             if label_key is not None:
                 fields.setdefault(label_key, label)
             self.items.append(Item(row.start(1), row.end(), True, fields, True))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import shapely
 
+from georefer.dialects.plain import plain_objects
 from georefer.dialects.reading import Problem, ProblemKind, Reading, Relation
 from georefer.geometry import OBB, Frame, Kind, Objects
 from georefer.geometry.repair import crossings, repaired
@@ -43,7 +44,7 @@ BOXES_WRITTEN_YXYX = [1, 0, 3, 2]
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """A shape as it was said; `values` are numbers as printed, or a finished geometry of the scene ("made")."""
 
     kind: Kind
@@ -70,7 +71,7 @@ class Reader:
         self.text = text[:MAX_TEXT]
         self.problems: list[Problem] = []
         self.says_none = False
-        self._found: list[_Found] = []
+        self._found: list[Found] = []
         self._relations: list[Relation] = []
         if len(text) > MAX_TEXT:
             self.note("too-long", MAX_TEXT, len(text), f"only the first {MAX_TEXT} characters are read")
@@ -94,7 +95,7 @@ class Reader:
 
     def box(self, x1y1x2y2: Sequence[float], start: int, end: int, label: str = "", score: float | None = None) -> int:
         """A horizontal box by two corners."""
-        return self._take(_Found("hbb", label, nan if score is None else score, "hbb", x1y1x2y2, start, end))
+        return self._take(Found("hbb", label, nan if score is None else score, "hbb", x1y1x2y2, start, end))
 
     def polygon(
         self, xy: Sequence[float], start: int, end: int, label: str = "", holes: Sequence[Sequence[float]] = (),
@@ -110,26 +111,26 @@ class Reader:
                 parts.append((ring, tuple(h for h in inner if len(h) >= 6 and len(h) % 2 == 0)))
         if not parts:
             return -1
-        return self._take(_Found("polygon", label, nan, "polygon", (), start, end, tuple(parts)))
+        return self._take(Found("polygon", label, nan, "polygon", (), start, end, tuple(parts)))
 
     def point(self, xy: Sequence[float], start: int, end: int, label: str = "") -> int:
-        return self._take(_Found("point", label, nan, "point", xy, start, end))
+        return self._take(Found("point", label, nan, "point", xy, start, end))
 
     def shape(
         self, kind: Kind, geometry: shapely.Geometry, start: int, end: int, label: str = "",
         score: float | None = None,
     ) -> int:  # fmt: skip
         """A shape that the dialect has brought to scene pixels itself, such as a grid mask."""
-        return self._take(_Found(kind, label, nan if score is None else score, "made", geometry, start, end))
+        return self._take(Found(kind, label, nan if score is None else score, "made", geometry, start, end))
 
     def obb(self, obb: OBB, start: int, end: int, label: str = "") -> int:
         """An oriented box in scene pixels; one that sticks out of the scene is kept whole."""
-        return self._take(_Found("obb", label, nan, "made", obb.to_polygon(), start, end))
+        return self._take(Found("obb", label, nan, "made", obb.to_polygon(), start, end))
 
     def box_in_scene(self, x1y1x2y2: Sequence[float], start: int, end: int) -> np.ndarray | None:
         """A box's corners in scene pixels, repaired and noted as `box` does, for a shape that is told within it."""
         place = len(self._found)
-        self._found.append(_Found("hbb", "", nan, "hbb", x1y1x2y2, start, end))
+        self._found.append(Found("hbb", "", nan, "hbb", x1y1x2y2, start, end))
         boxes_1, empty_1 = self._boxes([place])
         self._found.pop()
         return None if empty_1[0] else np.array(boxes_1[0].bounds)
@@ -180,6 +181,11 @@ class Reader:
 
     def reading(self) -> Reading:
         """All shapes in scene pixels, in the order said."""
+        if (objects := plain_objects(self._found, self.dialect.steps, self.frame)) is not None:
+            self._verdict(True)
+            spans = tuple([(f.start, f.end) for f in self._found])
+            relations = tuple(dict.fromkeys(self._relations))
+            return Reading(self.whole, objects, self._sorted_problems(), False, relations, spans)
         geometries_N, lost_N = self._geometries()
         kept = self._first_of_each(geometries_N, lost_N)
         self._verdict(bool(kept))
@@ -188,10 +194,12 @@ class Reader:
             geometries_N if len(kept) == len(geometries_N) else geometries_N[kept],
             [f.label for f in found], kind=[f.kind for f in found], scores=[f.score for f in found],
         )  # fmt: skip
-        self.problems.sort(key=lambda p: (p.start, p.end))
         is_none = self.says_none and not kept
         spans = tuple([(f.start, f.end) for f in found])
-        return Reading(self.whole, objects, tuple(self.problems), is_none, self._kept_relations(kept), spans)
+        return Reading(self.whole, objects, self._sorted_problems(), is_none, self._kept_relations(kept), spans)
+
+    def _sorted_problems(self) -> tuple[Problem, ...]:
+        return tuple(sorted(self.problems, key=lambda p: (p.start, p.end))) if self.problems else ()
 
     def _kept_relations(self, kept: list[int]) -> tuple[Relation, ...]:
         if not self._relations:
@@ -204,7 +212,7 @@ class Reader:
         )
         return tuple(relations)
 
-    def _take(self, found: _Found) -> int:
+    def _take(self, found: Found) -> int:
         if len(self._found) >= MAX_OBJECTS:
             self.too_many(found.start)
             return -1
@@ -366,7 +374,7 @@ class Reader:
             f = self._found[i]
             self.note("out-of-range", f.start, f.end, f"{self.quote(f.start, f.end)} was clipped to the image")
 
-    def _empty(self, found: _Found) -> None:
+    def _empty(self, found: Found) -> None:
         self.note("empty-shape", found.start, found.end, f"{self.quote(found.start, found.end)} spans no area")
 
 

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
-from georefer.dialects.jsonish import Item, items, number_list
-from georefer.dialects.reader import Reader
+from georefer.dialects.jsonish import Item, items, number_list, plain_rows
+from georefer.dialects.reader import MAX_OBJECTS, Reader
 from georefer.geometry import Objects
 
 _TAG = re.compile(r"<(/?)(think|answer)>", re.IGNORECASE)
@@ -104,6 +104,12 @@ def read_rows(reader: Reader, start: int, end: int, box_keys: Sequence[str], poi
 
     A Relation "point" leads from the box to each of its points, because the box may be dropped as a duplicate.
     """
+    if (rows := _plain_boxes(reader, start, end, box_keys, point_keys)) is not None:
+        for box, xy, label, span in rows:
+            place = reader.box(box, *span, label)
+            if xy:
+                reader.relate(place, "point", reader.point(xy, *span, label))
+        return
     for item, holds_rows in each_row(reader, start, end):
         label = item.text("label")
         box = _numbers(reader, item, box_keys, 4)
@@ -117,6 +123,27 @@ def read_rows(reader: Reader, start: int, end: int, box_keys: Sequence[str], poi
         if box is None and not points and not holds_rows:
             quoted = reader.quote(item.start, item.end)
             reader.note("unreadable", item.start, item.end, f"{quoted} holds neither a box nor a point")
+
+
+def _plain_boxes(
+    reader: Reader, start: int, end: int, box_keys: Sequence[str], point_keys: Sequence[str]
+) -> list[tuple[list[float], list[float], str, tuple[int, int]]] | None:
+    """Box, point (or nothing), label and place of rows with which nothing is wrong, as most are; None where something is."""
+    matches = plain_rows(reader.text, start, end)
+    if matches is None or len(matches) > MAX_OBJECTS // 2:
+        return None
+    rows = []
+    for match in matches:
+        key, numbers, point_key, point, label_key, label = match.group(2, 3, 4, 5, 6, 7)
+        box, xy = list(map(float, numbers.split(","))), list[float]()
+        if key not in box_keys or len(box) != 4 or label_key not in (None, "label"):
+            return None
+        if point_key is not None:
+            xy = list(map(float, point.split(",")))
+            if point_key not in point_keys or len(xy) != 2:
+                return None
+        rows.append((box, xy, label.strip() if label else "", match.span(1)))
+    return rows
 
 
 def _numbers(reader: Reader, item: Item, keys: Iterable[str], count: int) -> list[float] | None:

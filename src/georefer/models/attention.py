@@ -1,18 +1,22 @@
-"""Attention of packed rows in pieces: no token is scored against tokens that it does not see.
+"""Attention of packed rows: no token is scored against tokens that it does not see.
 
-A dense mask of a row costs its length squared, though a question sees its image and itself only. Here the prefix
+A dense mask of a row costs its length squared, though a question sees its image and itself only. In pieces, the prefix
 attends to itself as plain causal attention does, and questions attend, some at a time, to the prefix and to each other
-under a small mask. Registered with transformers under the name `PACKED`; without a `Split` it is its own `sdpa`.
+under a small mask. By FlexAttention, one kernel leaves out the blocks of pairs that do not see each other; it wants
+CUDA, and takes rows of any kind. `way` chooses. Registered with transformers under the names below; without a
+`Split` or a `BlockMask` all are its own `sdpa`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -22,6 +26,11 @@ if TYPE_CHECKING:
     from georefer.models.packed import Layout
 
 PACKED = "georefer_packed"
+"""What the device is best at; the other two are for comparing them: `set_attn_implementation(FLEX)` of a decoder."""
+PIECES, FLEX = "georefer_pieces", "georefer_flex"
+
+_LEAST_WIDTH = 16
+"""Of a head: the kernels of FlexAttention multiply no narrower ones."""
 _QUESTION_TOKENS = 384
 """Asked at once: enough to fill the processor, few enough that little is scored in vain."""
 
@@ -44,6 +53,21 @@ class Split:
     pieces: tuple[Piece, ...]
 
 
+def way(config: Any, device: torch.device, *, has_questions: bool) -> str:
+    """PIECES or FLEX, or what else the model of this text configuration is set to.
+
+    The one place where it is chosen: FlexAttention on CUDA for rows with questions in them, where it can do what the
+    model asks (it drops no attention, and wants heads of some width), pieces everywhere else.
+    """
+    asked: str = config._attn_implementation
+    if asked != PACKED:
+        return asked
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    can = device.type == "cuda" and width >= _LEAST_WIDTH and not getattr(config, "attention_dropout", 0.0)
+    # images alone are plain causal attention, for which there are better kernels
+    return FLEX if can and has_questions else PIECES
+
+
 def split_of(layout: Layout, visible: Callable[[Layout, Layout], Tensor]) -> Split | None:
     """The split of these rows; None where they are not alike: several images a row, tokens that see ahead."""
     in_prefix_BT = (layout.segment_BT == 0) & (layout.group_BT == 0)
@@ -61,8 +85,7 @@ def split_of(layout: Layout, visible: Callable[[Layout, Layout], Tensor]) -> Spl
         first = min(start, int(begin_BT[:, start:end].min()))
         keys = torch.cat([torch.arange(prefix), torch.arange(first, end)])
         seen = type(layout)(*(value[:, keys.to(value.device)] for value in vars(layout).values()))
-        asking = type(layout)(*(value[:, start:end] for value in vars(layout).values()))
-        pieces.append(Piece(start, end, first, visible(asking, seen)[:, None]))
+        pieces.append(Piece(start, end, first, visible(layout.columns(slice(start, end)), seen)[:, None]))
     return Split(prefix, tuple(pieces))
 
 
@@ -78,10 +101,12 @@ def carrying(split: Split, rows: int, dtype: torch.dtype, device: torch.device) 
 
 
 def packed_attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, dropout: float = 0.0,
-    scaling: float | None = None, **more: Any,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | BlockMask | None,
+    dropout: float = 0.0, scaling: float | None = None, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """What transformers calls in every layer: (B, H, T, d) to (B, T, H, d)."""
+    if isinstance(attention_mask, BlockMask):
+        return _by_flex(query, key, value, attention_mask, dropout, scaling, more.get("softcap")), None
     split: Split | None = getattr(attention_mask, "split_of_rows", None)
     if split is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **more)
@@ -102,5 +127,31 @@ def packed_attention(
     return torch.cat(parts, dim=2).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(PACKED, packed_attention)
-AttentionMaskInterface.register(PACKED, sdpa_mask)
+def _by_flex(
+    query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, dropout: float, scale: float | None, cap: Any
+) -> Tensor:
+    """The same by FlexAttention; scores are capped at `cap` where a model (Gemma 2) caps them."""
+    if dropout:
+        raise ValueError(f"FlexAttention was asked for a dropout of {dropout}, where it knows none; set it to 0")
+
+    def capped(score: Tensor, *_: Tensor) -> Tensor:
+        return torch.tanh(score / cap) * cap
+
+    # without a kernel of its own it scores all pairs: right, and slow, which is enough to compare with
+    attend: Any = _kernel() if query.is_cuda and not torch.compiler.is_compiling() else flex_attention
+    has_groups = query.shape[1] != key.shape[1]
+    found: Tensor = attend(
+        query, key, value, score_mod=capped if cap else None, block_mask=mask, scale=scale, enable_gqa=has_groups
+    )
+    return found.transpose(1, 2).contiguous()
+
+
+@cache
+def _kernel() -> Callable[..., Any]:
+    compiled: Callable[..., Any] = torch.compile(flex_attention)
+    return compiled
+
+
+for _name in (PACKED, PIECES, FLEX):
+    AttentionInterface.register(_name, packed_attention)
+    AttentionMaskInterface.register(_name, sdpa_mask)

@@ -11,7 +11,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -22,7 +23,6 @@ from georefer.errors import ConfigError, GeoreferError, InputError, MissingExtra
 Read = TypeVar("Read")
 
 MOST_BYTES = 8_000_000
-"""Of an answer; a longer one is not read."""
 
 LONGEST_WAIT_S = 60.0
 """Between two tries, whatever the server asks for."""
@@ -37,7 +37,15 @@ class Garbled(Exception):
 
 
 class Refused(InputError):
-    """The server will not answer this question; others it may."""
+    """The server will not answer this question; others it may. `said` is its own reason in brackets, or empty."""
+
+    said = ""
+
+
+class NotFound(InputError):
+    """The server has no such address, or no such model; `said` as of Refused."""
+
+    said = ""
 
 
 class Spent(GeoreferError):
@@ -65,6 +73,8 @@ class Endpoint:
     max_requests: int | None = None
     max_tokens: int | None = None
     wait: Callable[[float], object] | None = field(default=None, repr=False)
+    most_bytes: int = MOST_BYTES
+    """Of an answer; a longer one is not read."""
     counts: Counter[str] = field(default_factory=Counter)
     """Of "requests", "tokens", and "again: " with the reason."""
 
@@ -101,9 +111,57 @@ class Endpoint:
         Asked again, ever later or as the server wishes, while there is hope. Refused, InputError (a wrong key or
         address), Spent, Stopped, or GeoreferError where all tries failed.
         """
-        reason = ""
+        return self._tried(path, body, lambda data: read(_parsed(data)))
+
+    def tell(self, path: str, body: dict[str, Any]) -> None:
+        """A POST of `body` to a server that answers it with no more than words; errors as of `ask`."""
+        self._tried(path, body, lambda data: None)
+
+    def all(self, jobs: Sequence[Callable[[], Read]], at_once: int) -> list[Read]:
+        """What jobs that ask give, in their order, so many at once.
+
+        Where one fails, what is under way ends, nothing more is begun, and its exception is raised.
+        """
+        if not jobs:
+            return []
+        self.begin()
+        with ThreadPoolExecutor(min(at_once, len(jobs))) as pool:
+            futures = [pool.submit(self._or_stop, job) for job in jobs]
+            try:
+                wait(futures)
+            except BaseException:
+                self.stop()
+                raise
+        for future in futures:
+            if (failure := future.exception()) is not None and not isinstance(failure, Stopped):
+                raise failure
+        return [future.result() for future in futures]
+
+    def spend(self, tokens: int | None) -> None:
+        """Counts tokens that an answer took; InputError where nobody says and there is a budget of them."""
+        if tokens is not None:
+            with self._lock:
+                self.counts["tokens"] += tokens
+        elif self.max_tokens is not None:
+            raise InputError(
+                f"the server at {self.place} does not say how many tokens an answer took, which max_tokens "
+                "needs; set the budget in requests with max_requests"
+            )
+
+    # --- one request ------------------------------------------------------------------------------------------
+
+    def _or_stop(self, job: Callable[[], Read]) -> Read:
+        try:
+            return job()
+        except Exception:
+            self.stop()
+            raise
+
+    def _tried(self, path: str, body: dict[str, Any] | None, read: Callable[[bytes], Read]) -> Read:
+        reason = said = ""
         for attempt in range(self.retries + 1):
             self._begin_request()
+            said = ""
             try:
                 status, headers, data = self._fetch(path, body)
             except Garbled as error:
@@ -121,27 +179,21 @@ class Endpoint:
                 self._was_there = True
                 if status == 200:
                     try:
-                        return read(_parsed(data))
+                        return read(data)
                     except Garbled as error:
                         reason, wish_s = str(error), None
                 elif status in RETRIED:
                     reason, wish_s = f"status {status}", _wish_s(headers.get("retry-after", ""))
+                    said = self._words(data)
                 else:
                     raise self._final(status, data)
             with self._lock:
                 self.counts[f"again: {reason}"] += 1
             self._pause(attempt, wish_s)
         raise GeoreferError(
-            f"the server at {self.place} gave {reason} at the last of {self.retries + 1} tries where an answer is "
-            "expected; look after it and run the same again"
+            f"the server at {self.place} gave {reason}{said} at the last of {self.retries + 1} tries where an answer "
+            "is expected; look after it and run the same again"
         )
-
-    def spend(self, tokens: int) -> None:
-        """Counts tokens that an answer took."""
-        with self._lock:
-            self.counts["tokens"] += tokens
-
-    # --- one request ------------------------------------------------------------------------------------------
 
     def _begin_request(self) -> None:
         assert self.wait is not None
@@ -176,8 +228,8 @@ class Endpoint:
         with self._client.stream(method, f"{self.url}{path}", content=content, headers=headers) as response:
             for part in response.iter_raw(65536):
                 size += len(part)
-                if size > MOST_BYTES:
-                    raise Garbled(f"an answer of more than {MOST_BYTES:,} bytes")
+                if size > self.most_bytes:
+                    raise Garbled(f"an answer of more than {self.most_bytes:,} bytes")
                 if time.monotonic() > deadline:
                     raise Garbled(f"no whole answer within {self.timeout_s:g} s")
                 parts.append(part)
@@ -206,14 +258,21 @@ class Endpoint:
     def _final(self, status: int, data: bytes) -> InputError:
         said = self._words(data)
         if status in REFUSING:
-            return Refused(f"the server at {self.place} refused a question with status {status}{said}")
+            refused = Refused(f"the server at {self.place} refused a question with status {status}{said}")
+            refused.said = said
+            return refused
         hint = {
             401: "give the key's environment variable as key_variable",
             403: "give the key's environment variable as key_variable",
             404: "correct the address (it often ends in /v1) or the model's name",
         }.get(status, "correct the address")
         what = "a redirect, which is not followed" if 300 <= status < 400 else f"status {status}{said}"
-        return InputError(f"the server at {self.place} answered with {what} where an answer is expected; {hint}")
+        sentence = f"the server at {self.place} answered with {what} where an answer is expected; {hint}"
+        if status != 404:
+            return InputError(sentence)
+        missing = NotFound(sentence)
+        missing.said = said
+        return missing
 
     def _words(self, data: bytes) -> str:
         """The server's own reason in brackets: short, printable, without the key; empty where it gives none."""

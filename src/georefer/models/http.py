@@ -18,7 +18,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from georefer.errors import ConfigError, InputError
 from georefer.geometry import Frame
 from georefer.imagery.encode import encode_image
 from georefer.models.base import Ask
-from georefer.models.endpoint import Endpoint, Garbled, Refused, Spent, Stopped, address_of
+from georefer.models.endpoint import Endpoint, Garbled, Refused, Spent, address_of
 from georefer.runlog import JsonLines
 
 _EXAMPLE = "http://localhost:8000/v1#model-name,dialect=qwen2.5-vl"
@@ -112,7 +111,7 @@ class HttpModel:
 
         Where it ends with an error (the budget, a server that is gone), all answers that came are in the cache.
         """
-        pictures = _Pictures(self.settings.image)
+        pictures = Pictures(self.settings.image)
         keys = [self._key(ask, pictures, max_new_tokens) for ask in asks]
         texts = {key: self._known[key] for key in keys if key in self._known}
         new = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in texts}
@@ -120,43 +119,19 @@ class HttpModel:
             texts |= self._ask_all(new, pictures, max_new_tokens)
         return [texts[key] for key in keys]
 
-    def _ask_all(self, new: dict[str, Ask], pictures: _Pictures, max_new_tokens: int) -> dict[str, str]:
-        self.endpoint.begin()
-        with ThreadPoolExecutor(min(self.settings.concurrency, len(new))) as pool:
-            futures = {key: pool.submit(self._ask_or_stop, key, ask, pictures, max_new_tokens)
-                       for key, ask in new.items()}  # fmt: skip
-            try:
-                wait(futures.values())
-            except BaseException:
-                self.endpoint.stop()
-                raise
-        failures = [failure for future in futures.values() if (failure := future.exception()) is not None]
-        for failure in failures:
-            if isinstance(failure, Spent):
-                raise Spent(
-                    f"{failure}; answers so far are kept in {self.settings.cache}, run the same again to go on"
-                ) from failure
-            if not isinstance(failure, Stopped):
-                raise failure
-        return {key: future.result() for key, future in futures.items()}
-
-    def _ask_or_stop(self, key: str, ask: Ask, pictures: _Pictures, max_new_tokens: int) -> str:
+    def _ask_all(self, new: dict[str, Ask], pictures: Pictures, max_new_tokens: int) -> dict[str, str]:
+        jobs = [partial(self._ask, key, ask, pictures, max_new_tokens) for key, ask in new.items()]
         try:
-            return self._ask(key, ask, pictures, max_new_tokens)
-        except Exception:
-            # what is under way ends and is kept; nothing more is begun
-            self.endpoint.stop()
-            raise
+            return dict(zip(new, self.endpoint.all(jobs, self.settings.concurrency), strict=True))
+        except Spent as failure:
+            raise Spent(
+                f"{failure}; answers so far are kept in {self.settings.cache}, run the same again to go on"
+            ) from failure
 
-    def _ask(self, key: str, ask: Ask, pictures: _Pictures, max_new_tokens: int) -> str:
-        content = [
-            {"type": "image_url", "image_url": {"url": pictures.data_url(ask.image_HW3)}},
-            {"type": "text", "text": ask.prompt},
-        ]
-        system = [{"role": "system", "content": self.settings.system}] if self.settings.system else []
+    def _ask(self, key: str, ask: Ask, pictures: Pictures, max_new_tokens: int) -> str:
         body = {
             "model": self.name,
-            "messages": [*system, {"role": "user", "content": content}],
+            "messages": chat(self.settings.system, pictures.data_url(ask.image_HW3), ask.prompt),
             "temperature": 0,
             "max_tokens": max_new_tokens,
             **({"logprobs": True} if self.settings.logprobs else {}),
@@ -172,21 +147,15 @@ class HttpModel:
         return answer.text
 
     def _keep(self, key: str, prompt: str, answer: _Answer) -> None:
-        if answer.tokens is not None:
-            self.endpoint.spend(answer.tokens)
         if self._rows is not None:
             more = {"logprobs": answer.logprobs} if answer.logprobs else {}
             row = {"key": key, "model": self.name, "prompt": _storable(prompt), "text": answer.text, **more}
             with self._lock:
                 self._rows.append([row])
                 self._known[key] = answer.text
-        if answer.tokens is None and self.settings.max_tokens is not None:
-            raise InputError(
-                f"the server at {self.endpoint.place} does not say how many tokens an answer took, which max_tokens "
-                "needs; set the budget in requests with max_requests"
-            )
+        self.endpoint.spend(answer.tokens)
 
-    def _key(self, ask: Ask, pictures: _Pictures, max_new_tokens: int) -> str:
+    def _key(self, ask: Ask, pictures: Pictures, max_new_tokens: int) -> str:
         settings = self.settings
         said = (
             self.name, settings.system, ask.prompt, pictures.digest(ask.image_HW3), settings.image, max_new_tokens,
@@ -200,15 +169,11 @@ def load(name: str | Path, **settings: Any) -> HttpModel:
 
     The server is asked what it has where the model's name or the dialect is left out, and not otherwise.
     """
-    address, _, rest = str(name).partition("#")
-    model, *said = rest.split(",")
-    chosen = _chosen(address, said, settings)
-    endpoint = Endpoint(
-        address_of(address), chosen.key_variable, chosen.timeout_s, chosen.retries,
-        chosen.max_requests, chosen.max_tokens,
-    )  # fmt: skip
+    model, chosen, endpoint = connect(str(name), **settings)
+    if (chosen.max_requests is not None or chosen.max_tokens is not None) and chosen.cache is None:
+        raise ConfigError("a budget comes without a cache, so that paid answers would be lost; give cache a file")
     served = {} if model and chosen.dialect else endpoint.ask("/models", _read_models)
-    model = model or _only(served, address)
+    model = model or _only(served, endpoint.url)
     # a server of ours has one model, which it may list under another name than it is asked by
     dialect = chosen.dialect or served.get(model) or "".join(set(served.values()) if len(served) == 1 else ())
     if dialect not in DIALECTS:
@@ -220,16 +185,31 @@ def load(name: str | Path, **settings: Any) -> HttpModel:
     return HttpModel(model, DIALECTS[dialect], chosen, endpoint, frames)
 
 
+def connect(name: str, **settings: Any) -> tuple[str, HttpSettings, Endpoint]:
+    """The model that an address names ("" where it names none), the settings, and the server, not yet asked."""
+    address, _, rest = name.partition("#")
+    model, *said = rest.split(",")
+    chosen = _chosen(address, said, settings)
+    return model, chosen, Endpoint(
+        address_of(address), chosen.key_variable, chosen.timeout_s, chosen.retries,
+        chosen.max_requests, chosen.max_tokens,
+    )  # fmt: skip
+
+
+def chat(system: str, image_url: str, prompt: str) -> list[dict[str, Any]]:
+    """The messages of a question: a system sentence where there is one, the image, the text."""
+    content = [{"type": "image_url", "image_url": {"url": image_url}}, {"type": "text", "text": prompt}]
+    begun = [{"role": "system", "content": system}] if system else []
+    return [*begun, {"role": "user", "content": content}]
+
+
 def _chosen(address: str, said: Sequence[str], settings: dict[str, Any]) -> HttpSettings:
     own = load_settings(HttpSettings, None, said)
     keys = [text.partition("=")[0].strip() for text in said]
     try:
-        chosen = HttpSettings(**{**settings, **{key: getattr(own, key) for key in keys}})
+        return HttpSettings(**{**settings, **{key: getattr(own, key) for key in keys}})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{address}: {error}") from error
-    if (chosen.max_requests is not None or chosen.max_tokens is not None) and chosen.cache is None:
-        raise ConfigError("a budget comes without a cache, so that paid answers would be lost; give cache a file")
-    return chosen
 
 
 def _only(served: dict[str, str], address: str) -> str:
@@ -328,8 +308,8 @@ def _read_frame(size: tuple[int, int], said: Any) -> Frame:
 # --- images and files -------------------------------------------------------------------------------------------
 
 
-class _Pictures:
-    """Images of one call of `generate`, each hashed once and encoded once, when it is needed first."""
+class Pictures:
+    """Images that are asked about together, each hashed and encoded once; the caller holds them meanwhile."""
 
     def __init__(self, kind: str):
         self._kind = kind

@@ -14,14 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.attention.flex_attention import BlockMask
 
-from georefer.models.attention import PACKED, carrying, split_of
+from georefer.models.attention import FLEX, PIECES, carrying, split_of, way
 
 if TYPE_CHECKING:
     from georefer.models.families.base import Family
 
 NOT_LEARNED = -100
+
+_BLOCK = 128
+"""Tokens along a side of the blocks of FlexAttention."""
+_PAIRS = 2**26
+"""Of tokens, looked at together when blocks are sorted: 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,10 @@ class Layout:
         """Some of the rows, in the order of the index."""
         return Layout(*(value[index_R] for value in vars(self).values()))
 
+    def columns(self, part: slice) -> Layout:
+        """Some of the tokens of all rows."""
+        return Layout(*(value[:, part] for value in vars(self).values()))
+
     def to(self, device: torch.device | str) -> Layout:
         """The same on another device."""
         return Layout(*(value.to(device) for value in vars(self).values()))
@@ -168,10 +177,16 @@ def visible(asking: Layout, seen: Layout, window: int | None = None) -> Tensor:
     Tokens of one block see each other however far apart they are. Padding sees padding, as a softmax over nothing
     would not be a number.
     """
-    (group_q, segment_q, place_q, block_q), (group_k, segment_k, place_k, block_k) = (
+    return _sees(
         [value[:, :, None] for value in vars(asking).values()],
         [value[:, None, :] for value in vars(seen).values()],
+        window,
     )
+
+
+def _sees(asks: Sequence[Tensor], keys: Sequence[Tensor], window: int | Tensor | None) -> Tensor:
+    """The rule itself, for the columns of two layouts in any shapes that fit each other."""
+    (group_q, segment_q, place_q, block_q), (group_k, segment_k, place_k, block_k) = asks, keys
     together = (block_q == block_k) & (block_q >= 0)
     near = place_k <= place_q
     if window is not None:
@@ -180,47 +195,66 @@ def visible(asking: Layout, seen: Layout, window: int | None = None) -> Tensor:
 
 
 def block_mask(asking: Layout, seen: Layout, window: int | None = None) -> BlockMask:
-    """The same for FlexAttention, which leaves out whole blocks of pairs that do not see each other."""
+    """The same for FlexAttention, which leaves out whole blocks of pairs that do not see each other.
+
+    It is never laid out in full, as torch's own would be before it is sorted into blocks: a batch of long rows has
+    billions of pairs.
+    """
     asks, keys = (torch.stack(list(vars(layout).values())) for layout in (asking, seen))
+    # a number would be a constant of the kernel
+    limit = None if window is None else torch.tensor(window, device=asks.device)
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        group_q, segment_q, place_q, block_q = (asks[n, batch, query] for n in range(4))
-        group_k, segment_k, place_k, block_k = (keys[n, batch, key] for n in range(4))
-        together = (block_q == block_k) & (block_q >= 0)
-        near = place_k <= place_q
-        if window is not None:
-            near = near & (place_q - place_k < window)
-        return (group_q == group_k) & ((segment_k == 0) | (segment_k == segment_q)) & (near | together)
+        return _sees([asks[n, batch, query] for n in range(4)], [keys[n, batch, key] for n in range(4)], limit)
 
-    rows, queries = asking.group_BT.shape
-    return create_block_mask(sees, rows, None, queries, seen.group_BT.shape[1], device=asks.device)
+    (rows, queries), count = asking.group_BT.shape, seen.group_BT.shape[1]
+    step = max(1, _PAIRS // (rows * count * _BLOCK)) * _BLOCK
+    parts = (asking.columns(slice(start, start + step)) for start in range(0, queries, step))
+    pairs_BQK = torch.cat([_in_blocks(visible(part, seen, window)) for part in parts], dim=1)
+    whole_BQK = pairs_BQK == _BLOCK**2
+    partly, whole = (_listed(blocks_BQK) for blocks_BQK in ((pairs_BQK > 0) & ~whole_BQK, whole_BQK))
+    return BlockMask.from_kv_blocks(*partly, *whole, _BLOCK, sees, seq_lengths=(queries, count))
+
+
+def _in_blocks(seen_BQK: Tensor) -> Tensor:
+    """How many pairs of each block see each other; beyond the rows nobody does."""
+    queries, keys = seen_BQK.shape[1:]
+    padded_BQK = torch.nn.functional.pad(seen_BQK, (0, -keys % _BLOCK, 0, -queries % _BLOCK))
+    return padded_BQK.unflatten(2, (-1, _BLOCK)).unflatten(1, (-1, _BLOCK)).sum(dim=(2, 4))
+
+
+def _listed(blocks_BQK: Tensor) -> tuple[Tensor, Tensor]:
+    """Blocks as FlexAttention wants them, for all heads alike: how many of a line are meant, and these first."""
+    order_BQK = blocks_BQK.int().argsort(dim=-1, descending=True, stable=True)
+    return blocks_BQK.sum(dim=-1, dtype=torch.int32)[:, None], order_BQK.int()[:, None]
 
 
 def attention_masks(config: Any, asking: Layout, seen: Layout, dtype: torch.dtype) -> Any:
     """What the decoder of this text configuration takes: a mask, or one for every type of layer.
 
-    Additive (B, 1, Q, K), or a BlockMask where the model's attention is set to `flex_attention`, or a stand-in where
-    the rows are attended to in pieces (`attention`).
+    Additive (B, 1, Q, K), or, where no keys come from a cache, what `attention.way` wants: a BlockMask for
+    FlexAttention, a stand-in for rows that are attended to in pieces.
     """
+    has_questions = bool((asking.segment_BT > 0).any())
+    chosen = way(config, asking.segment_BT.device, has_questions=has_questions) if asking is seen else ""
 
-    def additive(window: int | None) -> Tensor | BlockMask:
-        in_pieces = window is None and config._attn_implementation == PACKED and asking is seen
-        if in_pieces and (split := split_of(asking, visible)):
-            return carrying(split, len(asking.group_BT), dtype, asking.group_BT.device)
-        if config._attn_implementation == "flex_attention":
+    def mask(window: int | None) -> Tensor | BlockMask:
+        if chosen == FLEX:
             return block_mask(asking, seen, window)
+        if chosen == PIECES and window is None and (split := split_of(asking, visible)):
+            return carrying(split, len(asking.group_BT), dtype, asking.group_BT.device)
         seen_BQK = visible(asking, seen, window)
         hidden_BQK = torch.zeros(seen_BQK.shape, dtype=dtype, device=seen_BQK.device)
         return hidden_BQK.masked_fill_(~seen_BQK, torch.finfo(dtype).min)[:, None]
 
     window, types = getattr(config, "sliding_window", None), set(getattr(config, "layer_types", None) or ())
     if not types:
-        return additive(window)
+        return mask(window)
     if types == {"full_attention"}:
-        return additive(None)
+        return mask(None)
     if unknown := types - {"full_attention", "sliding_attention"}:
         raise ValueError(f"layers of type {sorted(unknown)} were found where full and sliding attention are known")
-    return {kind: additive(window if kind == "sliding_attention" else None) for kind in types}
+    return {kind: mask(window if kind == "sliding_attention" else None) for kind in types}
 
 
 def run_decoder(

@@ -22,12 +22,12 @@ from georefer.errors import CheckpointError, InputError
 from georefer.models.families.tiny import SETTINGS_FILE, Tiny, TinyProcessor, TinySettings
 from georefer.models.loading import SHIPPED
 from georefer.models.speaking import Speech
-from georefer.models.tiny_tokenizer import IMAGE, build_tokenizer, number_ids
+from georefer.models.tiny_tokenizer import IMAGE, build_tokenizer, grown_tokenizer, number_ids
 from georefer.models.tiny_vision import TinyVision, TinyVisionConfig
 from georefer.models.transformers_model import SETTINGS_FILE as SPEECH_FILE
 from georefer.models.transformers_model import TransformersModel, quiet
 
-__all__ = ["TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "load"]
+__all__ = ["TinySettings", "TinyVision", "TinyVisionConfig", "create_tiny", "load", "with_words"]
 
 ROWS_AT_ONCE = 256
 """Its cache is small: many questions are answered together."""
@@ -43,6 +43,29 @@ def create_tiny(settings: TinySettings, texts: Iterable[str]) -> TransformersMod
         _place(model, tokenizer, settings)
     _plain_generation(model)
     return _spoken(model, TinyProcessor(tokenizer, settings), "tiny")
+
+
+def with_words(
+    model: TransformersModel, texts: Iterable[str], dialect: str = "", most: int = 2000
+) -> TransformersModel:
+    """A tiny model that has learned other words, with a token for each of these: to go on training from.
+
+    Its own tokens and weights stay; the new ones begin at random. The model is changed in place and handed back in
+    the dialect, if one is named. InputError where it is no tiny model.
+    """
+    family = model.family
+    if not isinstance(family, Tiny):
+        raise InputError(f"{model.name} is no tiny model, where one is expected; others have subwords for all text")
+    tokenizer = grown_tokenizer(family.processor.tokenizer, texts, most)
+    settings: TinySettings = family.processor.settings
+    known = family.bare.get_input_embeddings().weight.shape[0]
+    torch.manual_seed(settings.seed)
+    family.model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        family.bare.get_input_embeddings().weight[known:].normal_(std=settings.initializer_range)
+    return _spoken(
+        family.model, TinyProcessor(tokenizer, settings), f"{model.name}-grown", dialect or model.dialect.name
+    )
 
 
 def load(name: str | Path, dialect: str | None = None) -> TransformersModel:

@@ -162,8 +162,12 @@ def open_dataset(folder: Path | str) -> Dataset:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version, files = manifest["format"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path} is damaged ({error!r}); build the dataset again") from error
+    except (KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{path} is not a dataset's ({error!r}); give a folder that 'georefer build' or 'georefer fewshot' wrote"
+        ) from error
     if version != FORMAT:
         raise DatasetError(f"{folder} has format {version}, this georefer reads {FORMAT}; build the dataset again")
     for name, entry in files.items():

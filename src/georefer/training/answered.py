@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from georefer.training.grpo_settings import GrpoSettings
 from georefer.training.loop import Progress
 from georefer.training.prompts import Earnings, Prompts
 from georefer.training.rollout_model import BegunWeights
-from georefer.training.rollouts import Place, Rollout, Seen, answer_logprobs, draw, uniforms
+from georefer.training.rollout_server import RolloutServer, Wanted, corrected
+from georefer.training.rollouts import Place, Rollout, Seen, answer_logprobs, draw, seed_of, uniforms
 
 _SPARE = 0x5EED
 """Added to the seed where questions are drawn in place of others."""
@@ -39,9 +41,14 @@ class Answered:
 
 
 class Answerer:
-    """Draws and values the answers of any batch; made before a run, it finds what cannot be asked or valued."""
+    """Draws and values the answers of any batch; made before a run, it finds what cannot be asked or valued.
 
-    def __init__(self, settings: GrpoSettings, model: TransformersModel, prompts: Sequence[Prompts]) -> None:
+    `folder` is the run's; a server that draws is handed its adapters there.
+    """
+
+    def __init__(
+        self, settings: GrpoSettings, model: TransformersModel, prompts: Sequence[Prompts], folder: Path
+    ) -> None:
         self.settings, self.model, self.prompts = settings, model, prompts
         self.method = settings.chosen
         self.earnings = Earnings(settings.rewards, settings.task_rewards, prompts)
@@ -49,10 +56,13 @@ class Answerer:
         self.batches = Batches(costs, settings.batch, seed)
         self._spare = Batches(costs, replace(settings.batch, order="weights"), seed + _SPARE)
         self._begun = BegunWeights(model.family) if settings.kl_weight else None
+        self._server = RolloutServer(settings, model, folder) if settings.draw.server else None
 
     def answered(self, number: int, at: Progress) -> list[Answered]:
         """This process's share of batch `number`; the model must be answering (`rollout_model.answering`)."""
-        return self._with_reference(self._compared(list(self._drawn(number, at))))
+        if self._server:
+            self._server.sync(number, at)
+        return self._with_reference(self._corrected(self._compared(list(self._drawn(number, at)))))
 
     def seen(self, scenes: Sequence[int]) -> tuple[Seen, ImageFeatures]:
         """The images of scenes, encoded once."""
@@ -62,31 +72,46 @@ class Answerer:
         """The answers of a batch, and of other questions in place of those whose answers earned all the same."""
         mine = [micro for micro in self.batches.micro_batches(number, at.world)[at.rank] if micro]
         wanted = sum(len(piece.questions) for micro in mine for piece in micro)
-        for micro in mine:
-            yield (answered := self._draw(micro, (number, 0)))
+        for answered in self._answers(mine, (number, 0)):
+            yield answered
             wanted -= sum(not rollout.is_equal for rollout in answered.rollouts)
         if self.settings.equal_groups != "resample":
             return
         for again in range(1, self.settings.resamples + 1):
-            spare = self._spare.micro_batches(number * self.settings.resamples + again - 1, at.world)[at.rank]
-            for micro in (micro for micro in spare if micro):
-                if wanted <= 0:
-                    return
-                yield (answered := self._draw(micro, (number, again)))
-                wanted -= sum(not rollout.is_equal for rollout in answered.rollouts)
+            others = self._spare.micro_batches(number * self.settings.resamples + again - 1, at.world)[at.rank]
+            spare = [micro for micro in others if micro]
+            while spare and wanted > 0:
+                up_to_N = np.cumsum([sum(len(piece.questions) for piece in micro) for micro in spare])
+                enough = int(np.searchsorted(up_to_N, wanted)) + 1
+                for answered in self._answers(spare[:enough], (number, again)):
+                    yield answered
+                    wanted -= sum(not rollout.is_equal for rollout in answered.rollouts)
+                spare = spare[enough:]
 
-    def _draw(self, micro: MicroBatch, key: tuple[int, int]) -> Answered:
-        """G answers to each question of a micro-batch, with what they earned."""
-        how, scenes = self.settings.draw, tuple(piece.example for piece in micro)
-        seen, features = self.seen(scenes)
-        places = [Place(image, question) for image, piece in enumerate(micro) for question in piece.questions]
-        noise = [
-            uniforms((self.settings.loop.seed, *key, scenes[p.image], p.question), how.answers, how.max_new_tokens)
-            for p in places
+    def _answers(self, micros: Sequence[MicroBatch], key: tuple[int, int]) -> Iterator[Answered]:
+        """G answers to each question of micro-batches, with what they earned; a server is asked for all at once."""
+        how, asked = self.settings.draw, [self._asked(micro, key) for micro in micros]
+        served = iter(self._server.drawn([one for wanted in asked for one in wanted])) if self._server else None
+        for micro, wanted in zip(micros, asked, strict=True):
+            scenes = tuple(piece.example for piece in micro)
+            seen, features = self.seen(scenes)
+            places = [Place(image, question) for image, piece in enumerate(micro) for question in piece.questions]
+            if served is not None:
+                answers = [next(served) for _ in places]
+            else:
+                noise = [uniforms(one.seed, how.answers, how.max_new_tokens) for one in wanted]
+                answers = draw(self.model, seen.prompts, features, places, noise, how.temperature)
+            rollouts = [self._valued(seen, place, group) for place, group in zip(places, answers, strict=True)]
+            yield Answered(scenes, seen, tuple(rollouts))
+
+    def _asked(self, micro: MicroBatch, key: tuple[int, int]) -> list[Wanted]:
+        """The questions of a micro-batch in order, each with the seed that decides its answers."""
+        seed = self.settings.loop.seed
+        return [
+            Wanted(self.prompts[piece.example], question, seed_of((seed, *key, piece.example, question)))
+            for piece in micro
+            for question in piece.questions
         ]
-        answers = draw(self.model, seen.prompts, features, places, noise, how.temperature)
-        rollouts = [self._valued(seen, place, group) for place, group in zip(places, answers, strict=True)]
-        return Answered(scenes, seen, tuple(rollouts))
 
     def _valued(self, seen: Seen, place: Place, answers: tuple[Drawn, ...]) -> Rollout:
         """Answers with what each reward gives them, what they earn in all, and whether that is the same for all."""
@@ -131,12 +156,30 @@ class Answerer:
             return [replace(micro, rollouts=self._referred(micro)) for micro in micros]
 
     def _referred(self, micro: Answered) -> tuple[Rollout, ...]:
+        rows = iter(self._logprobs(micro))
+        return tuple(replace(r, reference=tuple(next(rows) for _ in r.answers)) for r in micro.rollouts)
+
+    def _corrected(self, micros: list[Answered]) -> list[Answered]:
+        """With the trainer's own log-probabilities, and less or more weight, where a server drew."""
+        if self._server is None:
+            return micros
+        found = []
+        for micro in micros:
+            rows = iter(self._logprobs(micro))
+            rollouts = tuple(corrected(r, [next(rows) for _ in r.answers]) for r in micro.rollouts)
+            found.append(replace(micro, rollouts=rollouts))
+        self._server.check(zip(_answers_of(micros), _answers_of(found), strict=True))
+        return found
+
+    def _logprobs(self, micro: Answered) -> list[tuple[float, ...]]:
+        """Of each answer's tokens, by the model as it is now."""
         found_BT, _ = answer_logprobs(self.model, micro.seen, micro.rollouts, self.settings.draw.temperature)
-        rows = iter(found_BT.tolist())
-        return tuple(
-            replace(r, reference=tuple(tuple(next(rows)[: len(drawn.ids)]) for drawn in r.answers))
-            for r in micro.rollouts
-        )
+        lengths = [len(drawn.ids) for drawn in _answers_of([micro])]
+        return [tuple(row[:length]) for row, length in zip(found_BT.tolist(), lengths, strict=True)]
+
+
+def _answers_of(micros: Sequence[Answered]) -> list[Drawn]:
+    return [drawn for micro in micros for rollout in micro.rollouts for drawn in rollout.answers]
 
 
 def _costs(prompts: Sequence[Prompts], model: TransformersModel, settings: GrpoSettings) -> Costs:

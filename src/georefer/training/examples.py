@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from georefer.errors import ConfigError, DatasetError, RasterError
-from georefer.models.tiny_tokenizer import number_ids, word_ids
+from georefer.geometry import Frame, Objects
+from georefer.models.tiny_tokenizer import text_ids, word_ids
 from georefer.models.transformers_model import TransformersModel
 from georefer.runlog import progress
 from georefer.scenes import Dataset, Question, Scene
 from georefer.scenes.store import Pictures
 from georefer.tasks import TASKS, Turn
-from georefer.training.alignment import AlignmentTargets, alignment_targets
+from georefer.training.alignment import AlignmentTargets, Numerals, alignment_targets
 from georefer.training.batches import Costs
 from georefer.training.budget import Account, Fitted, checked, fit
+
+_DIGITS = 5
+"""Of a number that is spelled: 99,999 pixels are more than any model sees along a side."""
+_GRIDS = "LLaVA-1.5, Qwen's, Gemma 3, PaliGemma and tiny; InternVL and Idefics where an image is one tile"
+_LETTERS = re.compile(r"[^\W\d_]{2}")
 
 
 @dataclass(frozen=True)
@@ -144,31 +152,71 @@ class _Desk:
 
 
 class Aligner:
-    """Alignment targets in the tokens of one model, which must say every number by one token.
+    """Alignment targets in the tokens of one model.
 
-    ConfigError where it does not, or where its image tokens are no square grid over the whole image.
+    ConfigError where there can be none: where the model sees an image in several pictures or its image tokens are no
+    grid over it, and where it says numbers neither by one token each nor digit by digit.
     """
 
     def __init__(self, model: TransformersModel):
         self.model = model
         self.tokenizer = model.speech.tokenizer
-        frames = model.family.views((64, 64))
-        placeholders = model.prefix((64, 64)).ids.count(model.family.image_token_id)
-        self.grid = round(placeholders**0.5)
-        self.numbers = frames[0].numbers_x
-        spoken = [self.tokenizer.encode(str(n), add_special_tokens=False) for n in (0, self.numbers // 2, self.numbers)]
-        if len(frames) > 1 or self.grid**2 != placeholders or any(len(ids) != 1 for ids in spoken):
-            raise ConfigError(
-                f"alignment was asked of {model.name}, where image tokens on one square grid and numbers of one token "
-                "each are expected; set alignment_only and alignment_weight to 0"
-            )
-        self.number_ids = number_ids(self.tokenizer, self.numbers)
+        self._grid_of = cache(self._grid)
+        self._words_of = cache(self._words)
+        frame, _ = self._grid_of((64, 64))
+        self.number_ids = self._numerals(frame)
 
     def targets(self, scene: Scene) -> AlignmentTargets:
-        frame = self.model.frame_for(scene.size)
-        boxes_N4 = frame.to_numbers(scene.objects.hbb_N4.reshape(-1, 2)).reshape(-1, 4)
-        words = [
-            word_ids(self.tokenizer, [o.label, *(v for v in o.attributes.values() if isinstance(v, str))])
-            for o in scene.objects
-        ]
-        return alignment_targets(boxes_N4, words, self.grid, self.numbers)
+        frame, grid = self._grid_of(scene.size)
+        boxes_N4 = scene.objects.hbb_N4
+        numbers_N4 = np.clip(self.model.dialect.steps.write_boxes(boxes_N4, frame), 0, self.number_ids.largest)
+        texts = [(o.label, *(v for v in o.attributes.values() if isinstance(v, str))) for o in scene.objects]
+        cells_N4 = frame.to_numbers(boxes_N4.reshape(-1, 2), grid).reshape(-1, 4)
+        return alignment_targets(cells_N4, [self._words_of(text) for text in texts], grid, numbers_N4)
+
+    def _grid(self, size: tuple[int, int]) -> tuple[Frame, tuple[int, int]]:
+        """The frame of the one picture of an image, and how many (columns, rows) of tokens show it."""
+        frames = self.model.family.views(size)
+        tokens = self.model.prefix(size).ids.count(self.model.family.image_token_id)
+        frame = frames[0]
+        columns = max(1, round((tokens * frame.width / frame.height) ** 0.5))
+        rows = tokens // columns
+        if len(frames) > 1 or columns * rows != tokens or frame.width * rows != frame.height * columns:
+            raise ConfigError(
+                f"alignment was asked of {self.model.name}, which sees an image of {size[0]} x {size[1]} pixels in "
+                f"{len(frames)} pictures and {tokens} tokens, where one picture under one grid of tokens is expected "
+                f"({_GRIDS}); set alignment_only and alignment_weight to 0"
+            )
+        return frame, (columns, rows)
+
+    def _numerals(self, frame: Frame) -> Numerals:
+        """The tokens of the numbers, as the model's dialect writes them."""
+        dialect, box_14 = self.model.dialect, np.array([[16.0, 16.0, 48.0, 48.0]])
+        said = dialect.write(Objects.from_hbb(box_14, ["ship"]), frame) if "hbb" in dialect.kinds else ""
+        step = int(dialect.steps.write_boxes(box_14, frame)[0, 0])
+        for spelling in ("{}", "<loc{:04d}>") if dialect.steps.top != "shown" else ():
+            count = max(dialect.steps.largest(frame)) + 1
+            ids = self._known([spelling.format(number) for number in range(count)])
+            if spelling.format(step) in said and ids:
+                return Numerals(tuple(ids))
+        ids = self._known(list("0123456789"))
+        spelled = self.tokenizer.encode("[407, 1528, 96, 3]", add_special_tokens=False)
+        if not ids or [token for token in spelled if token in ids] != [ids[int(digit)] for digit in "4071528963"]:
+            raise ConfigError(
+                f"alignment was asked of {self.model.name}, where numbers of one token each or of one token a digit "
+                "are expected, and tokens of several digits were found; set alignment_only and alignment_weight to 0"
+            )
+        return Numerals(tuple(ids), _DIGITS)
+
+    def _known(self, tokens: list[str]) -> list[int]:
+        """Ids of these tokens; none where the vocabulary lacks one of them."""
+        ids = self.tokenizer.convert_tokens_to_ids(tokens)
+        lacking = {None, self.tokenizer.unk_token_id}
+        return [] if lacking & set(ids) else list(ids)
+
+    def _words(self, texts: tuple[str, ...]) -> list[int]:
+        """Tokens that say an object: its words, or where none of them is one token, the pieces of two letters on."""
+        if whole := word_ids(self.tokenizer, texts):
+            return whole
+        pieces = text_ids(self.tokenizer, " " + " ".join(texts))
+        return [piece for piece in dict.fromkeys(pieces) if _LETTERS.search(self.tokenizer.decode([piece]))]

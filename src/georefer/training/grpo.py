@@ -6,9 +6,7 @@ its method (`policy`), all answers to a question in one row (`rollouts`).
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from georefer.config import to_plain
-from georefer.errors import CheckpointError, DatasetError
-from georefer.models import load_model
 from georefer.models.transformers_model import TransformersModel
-from georefer.runlog import say, swap_folder, versions, write_json
-from georefer.scenes import Dataset, open_dataset
+from georefer.runlog import say
 from georefer.training import policy
-from georefer.training.adapters import TuneSettings, prepare
+from georefer.training.adapters import prepare
 from georefer.training.answered import Answered, Answerer
 from georefer.training.grpo_settings import GrpoSettings
-from georefer.training.loop import Part, Progress, Work, train
+from georefer.training.loop import Part, Progress, Work
 from georefer.training.prompts import PromptMaker, Prompts, lost_line
 from georefer.training.rollout_log import RolloutLog
 from georefer.training.rollout_model import answering, learning, refuse_shards
 from georefer.training.rollout_store import RolloutStore
 from georefer.training.rollouts import Rollout, Seen, answer_logprobs, mask_of
-from georefer.training.validation import Validation, set_aside
-
-FULL = TuneSettings(vision="full", projector="full", language="full")
+from georefer.training.run import FULL, Data, starting_model, train_and_save
 
 
 def grpo(settings: GrpoSettings, out: Path | str) -> Path:
@@ -44,44 +36,18 @@ def grpo(settings: GrpoSettings, out: Path | str) -> Path:
     Beside it lie `metrics.jsonl`, the rollouts (`rollouts.jsonl`, `rollouts.html`) and, with validation, `best`. What
     cannot be asked, answered or valued is said before the first step.
     """
-    out = Path(out)
     refuse_shards()
-    if not settings.dataset:
-        raise DatasetError("no dataset to ask from; give its folder (--dataset FOLDER or dataset in the recipe)")
-    datasets = [open_dataset(folder) for folder in settings.dataset]
-    model = _starting_model(settings)
+    data, how = Data.opened(settings, "ask from"), settings.draw
+    model = starting_model(settings.start, settings.dialect)
+    model.family.model.eval()
     prepared = prepare(model.family, settings.tune or FULL, settings.loop.seed)
-    aside = _aside(datasets, settings)
-    how = settings.draw
     maker = PromptMaker(model, settings.task_weights, how.max_new_tokens, how.thoughts, settings.labelled)
-    prompts, lost = maker.read(datasets, aside)
-    run = GrpoRun(settings, model, prompts, out)
+    prompts, lost = maker.read(data.datasets, data.aside)
+    run = GrpoRun(settings, model, prompts, Path(out))
     say(f"training  {prepared}; {len(prompts):,} scenes, {settings.loop.steps:,} steps")
     questions = sum(len(scene.asked) for scene in prompts)
     say(f"asking    {questions:,} questions, {how.answers} answers each; {lost_line(lost)}")
-    identity = {
-        "settings": to_plain(replace(settings, dataset=(), loop=replace(settings.loop, max_minutes=None))),
-        "data": [d.fingerprint for d in datasets],
-        "model": model.name,
-    }
-    record = {
-        "settings": to_plain(settings), "left_out": lost, "versions": versions(),
-        "datasets": [{"folder": str(d.folder), "fingerprint": d.fingerprint} for d in datasets],
-    }  # fmt: skip
-    validate = _validation(datasets, model, settings, aside)
-    end = train(
-        {"model": model.family.model}, run.step, settings.loop, out, identity, validate,
-        (lambda folder: _save(model, folder, record)) if aside else None,
-    )  # fmt: skip
-    partial, final = out / "model.partial", out / "model"
-    # of several processes only the first writes, or they would remove each other's files
-    if end.rank:
-        return final
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _save(model, partial, {"steps": end.step, "minutes": round(end.minutes, 2), **record})
-    swap_folder(partial, final)
-    return final
+    return train_and_save(settings, data, model, run.step, settings.loop, Path(out), about={"left_out": lost})
 
 
 class GrpoRun:
@@ -90,7 +56,7 @@ class GrpoRun:
     def __init__(self, settings: GrpoSettings, model: TransformersModel, prompts: Sequence[Prompts], folder: Path):
         self.settings, self.model, self.folder = settings, model, folder
         self.method = settings.chosen
-        self.answerer = Answerer(settings, model, prompts)
+        self.answerer = Answerer(settings, model, prompts, folder)
         self.log = RolloutLog(folder, self.answerer.earnings.names)
         self.held: tuple[int, list[Answered]] = (-1, [])
 
@@ -109,7 +75,7 @@ class GrpoRun:
 
     def _answered(self, number: int, at: Progress) -> list[Answered]:
         """A batch of answers, drawn and valued now or, where a run goes on amid its steps, as they were."""
-        store = RolloutStore(self.folder, self.settings.updates, at.rank)
+        store = RolloutStore(self.folder, self.settings.updates, at.rank, at.world)
         with answering(self.model.family, self.settings.loop):
             if at.step % self.settings.updates:
                 kept = store.read(number, self.answerer.prompts)
@@ -118,7 +84,7 @@ class GrpoRun:
         store.write(number, [(micro.scenes, micro.rollouts) for micro in micros])
         if number % self.settings.log_every == 0:
             said = [(rollout, micro.seen.images[rollout.place.image]) for micro in micros for rollout in micro.rollouts]
-            self.log.write(at.step, at.rank, said)
+            self.log.write(at, said)
         return micros
 
     def _measured(self, rollouts: Sequence[Rollout]) -> Part:
@@ -175,43 +141,3 @@ class GrpoRun:
 
 def _padded(rows: Sequence[Sequence[float]]) -> Tensor:
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-
-
-# --- before and after the run -------------------------------------------------------------------------------------
-
-
-def _starting_model(settings: GrpoSettings) -> TransformersModel:
-    # the tiny model's vocabulary is made for one dialect, which its loader does not let choose
-    model = load_model(settings.start, **({"dialect": settings.dialect} if settings.dialect else {}))
-    if not isinstance(model, TransformersModel):
-        raise CheckpointError(f"{settings.start} cannot be trained here; give a checkpoint's folder or hub id")
-    model.family.model.eval()
-    return model
-
-
-def _aside(datasets: Sequence[Dataset], settings: GrpoSettings) -> frozenset[str]:
-    """Scenes that are judged by and not learned from."""
-    if not settings.validate.share:
-        return frozenset()
-    ids = {question.scene_id for dataset in datasets for question in dataset.questions("train")}
-    return set_aside(ids, settings.validate.share, settings.loop.seed)
-
-
-def _validation(
-    datasets: Sequence[Dataset], model: TransformersModel, settings: GrpoSettings, aside: frozenset[str]
-) -> Callable[[], dict[str, float]] | None:
-    if not aside:
-        return None
-    drawn = Validation.drawn(datasets, settings.validate.per_task, settings.loop.seed, scene_ids=aside)
-
-    def scores() -> dict[str, float]:
-        found = drawn.scores(model, settings.validate.max_new_tokens)
-        return {task: score.value for task, score in found.items() if score.value is not None}
-
-    return scores
-
-
-def _save(model: TransformersModel, folder: Path, record: dict[str, Any]) -> None:
-    """The checkpoint, and where it comes from."""
-    model.save(folder)
-    write_json(folder / "training.json", record)

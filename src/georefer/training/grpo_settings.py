@@ -13,7 +13,7 @@ from georefer.training.batches import BatchSettings
 from georefer.training.loop import LoopSettings
 from georefer.training.policy import METHODS, Method
 from georefer.training.prompts import Thoughts
-from georefer.training.sft import ValidateSettings
+from georefer.training.validation import ValidateSettings
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,15 @@ class DrawSettings:
     thoughts: Thoughts = "as written"
     """Whether a thought is asked for before the answer, where the dialect has room: as the dataset's questions bring
     one, always or never."""
+    server: str = ""
+    """Address of a vLLM server that draws (`http://host:8000/v1`); left out, this process does. How it is asked can
+    stand behind it, as in `http://host:8000/v1#,concurrency=64,key_variable=KEY`."""
+    sync_every: int = 1
+    """Batches of answers between two adapters that the server gets; at 1 it always draws with what was learned last."""
 
     def __post_init__(self) -> None:
+        if self.sync_every < 1:
+            raise ValueError("sync_every must be at least 1")
         if self.answers < 2 or self.max_new_tokens < 1 or self.temperature <= 0:
             raise ValueError("answers must be at least 2, max_new_tokens at least 1, temperature above 0")
 

@@ -76,7 +76,7 @@ def advantages(reward_NG: Tensor, scale: Scale = "group", floor: float = 0.0, ov
     above_NG = reward_NG - reward_NG.mean(dim=1, keepdim=True)
     if scale == "none":
         return above_NG
-    spread = reward_NG.std(dim=1, keepdim=True) if scale == "group" else over(reward_NG)[1]
+    spread = _spread_of_groups(reward_NG) if scale == "group" else over(reward_NG)[1]
     return above_NG / (spread.clamp(min=floor) + EPSILON)
 
 
@@ -95,8 +95,13 @@ def advantages_each(reward_NGK: Tensor, weight_NK: Tensor, floor: float = 0.0, o
 
 def advantages_of_each(reward_NGK: Tensor, floor: float) -> Tensor:
     """Every reward of a group above its own mean, by its own spread."""
-    spread_N1K = reward_NGK.std(dim=1, keepdim=True)
+    spread_N1K = _spread_of_groups(reward_NGK)
     return (reward_NGK - reward_NGK.mean(dim=1, keepdim=True)) / (spread_N1K.clamp(min=floor) + EPSILON)
+
+
+def _spread_of_groups(reward_NG: Tensor) -> Tensor:
+    # torch warns of no groups at all, which an idle process has
+    return reward_NG.std(dim=1, keepdim=True) if len(reward_NG) else reward_NG[:, :1]
 
 
 def equal_groups(reward_NG: Tensor) -> Tensor:

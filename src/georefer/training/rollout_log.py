@@ -17,6 +17,7 @@ from georefer.geometry import Objects
 from georefer.imagery.encode import encode_image
 from georefer.runlog import JsonLines, written_beside
 from georefer.training.rollouts import Rollout
+from georefer.training.work import Progress
 
 SHOWN = 24
 """Questions on the page."""
@@ -43,18 +44,28 @@ class RolloutLog:
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=SHOWN))
     _is_open: bool = False
 
-    def write(self, step: int, rank: int, said: Sequence[tuple[Rollout, np.ndarray]]) -> None:
+    def write(self, at: Progress, said: Sequence[tuple[Rollout, np.ndarray]]) -> None:
         """The answers of a step, with the image (H, W, 3) of each question; only the first process makes the page."""
-        lines = JsonLines(self.folder / ("rollouts.jsonl" if not rank else f"rollouts-{rank}.jsonl"))
+        step, rank = at.step, at.rank
         if not self._is_open:
-            lines.cut_tail()
-            lines.cut_from("step", step)
+            self._open(at)
             self._is_open = True
-        lines.append([self._row(step, rollout) for rollout, _ in said])
+        self._lines(rank).append([self._row(step, rollout) for rollout, _ in said])
         if not rank:
             self._recent.extend(_section(step, *pair) for pair in said[:SHOWN])
             with written_beside(self.folder / "rollouts.html") as partial:
                 partial.write_text(_page(self._recent), encoding="utf-8")
+
+    def _open(self, at: Progress) -> None:
+        """Cuts what will be said again off this process's file, and off those of more processes than there are now."""
+        number = at.rank
+        while (lines := self._lines(number)).path.exists():
+            lines.cut_tail()
+            lines.cut_from("step", at.step)
+            number += at.world
+
+    def _lines(self, rank: int) -> JsonLines:
+        return JsonLines(self.folder / ("rollouts.jsonl" if not rank else f"rollouts-{rank}.jsonl"))
 
     def _row(self, step: int, rollout: Rollout) -> dict[str, Any]:
         answers = [

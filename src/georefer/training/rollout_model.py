@@ -22,7 +22,8 @@ def refuse_shards() -> None:
         if os.environ.get(f"ACCELERATE_USE_{kind}", "") == "true":
             raise ConfigError(
                 f"{kind} was asked for, where each process draws answers with a whole model; launch with copies "
-                "(recipes/accelerate/ddp.yaml) and train adapters"
+                "(recipes/accelerate/ddp.yaml) and, where model and moments do not fit one GPU, train adapters, on "
+                'weights in four bits if need be (tune.language = "lora", tune.quantise = "nf4")'
             )
 
 

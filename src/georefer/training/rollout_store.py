@@ -25,48 +25,69 @@ Kept = tuple[tuple[int, ...], tuple[Rollout, ...]]
 
 @dataclass(frozen=True)
 class RolloutStore:
-    """The batches of answers of one process under `folder`/rollouts, a file each; none where a step has its own."""
+    """The batches of answers of one of `world` processes under `folder`/rollouts; none where a step has its own.
+
+    A file each, which other numbers of processes can go on from.
+    """
 
     folder: Path
     updates: int
     rank: int
+    world: int = 1
 
     def write(self, number: int, micros: Sequence[Kept]) -> None:
         """Keeps batch `number`, and drops those that no saved state goes on from."""
         if self.updates == 1:
             return
-        self._path(number).parent.mkdir(parents=True, exist_ok=True)
-        write_json(
-            self._path(number), [{"scenes": scenes, "rollouts": list(map(_plain, some))} for scenes, some in micros]
-        )
-        oldest = self._saved_step() // self.updates
-        for path in self._path(number).parent.glob(f"*-{self.rank}.json"):
-            if int(path.stem.partition("-")[0]) < oldest:
-                path.unlink()
+        path = self._path(number, self.rank, self.world)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, [{"scenes": scenes, "rollouts": list(map(_plain, some))} for scenes, some in micros])
+        oldest = saved_step(self.folder) // self.updates
+        for old in path.parent.glob("[0-9]*.json") if not self.rank else ():
+            if int(old.stem.partition("-")[0]) < oldest:
+                old.unlink()
 
     def read(self, number: int, prompts: Sequence[Prompts]) -> list[Kept]:
-        """What was kept, to the last bit; CheckpointError where it is gone."""
-        path = self._path(number)
-        try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            return [
-                (tuple(m["scenes"]), tuple(_rollout(one, [prompts[n] for n in m["scenes"]]) for one in m["rollouts"]))
-                for m in plain
-            ]
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise CheckpointError(
-                f"{path} does not hold the answers that the saved step learns from ({error}); go on with as many "
-                "processes as before, or begin in another folder"
-            ) from error
+        """What this process kept, to the last bit, or its share of what another number of them did.
 
-    def _path(self, number: int) -> Path:
-        return self.folder / "rollouts" / f"{number:08}-{self.rank}.json"
+        CheckpointError where it is gone.
+        """
+        world = self._drawn_by(number)
+        if world == self.world:
+            return _read(self._path(number, self.rank, world), prompts)
+        kept = [micro for rank in range(world) for micro in _read(self._path(number, rank, world), prompts)]
+        return kept[self.rank :: self.world]
 
-    def _saved_step(self) -> int:
-        try:
-            return int(json.loads((self.folder / "state" / "state.json").read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError):
-            return 0
+    def _drawn_by(self, number: int) -> int:
+        """By how many processes a batch was drawn, as all find alike; not those of whom some were killed before."""
+        begun = self._path(number, 0, 0).parent.glob(f"{number:08}-0-of-*.json")
+        worlds = [int(path.stem.rpartition("-")[2]) for path in begun]
+        whole = [w for w in worlds if all(self._path(number, rank, w).is_file() for rank in range(w))]
+        return self.world if self.world in whole else min(whole, default=self.world)
+
+    def _path(self, number: int, rank: int, world: int) -> Path:
+        return self.folder / "rollouts" / f"{number:08}-{rank}-of-{world}.json"
+
+
+def _read(path: Path, prompts: Sequence[Prompts]) -> list[Kept]:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            (tuple(m["scenes"]), tuple(_rollout(one, [prompts[n] for n in m["scenes"]]) for one in m["rollouts"]))
+            for m in plain
+        ]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} does not hold the answers that the saved step learns from ({error}); begin in another folder"
+        ) from error
+
+
+def saved_step(folder: Path) -> int:
+    """The step at which a run would go on; 0 where nothing is saved."""
+    try:
+        return int(json.loads((folder / "state" / "state.json").read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError):
+        return 0
 
 
 def _plain(rollout: Rollout) -> dict[str, Any]:

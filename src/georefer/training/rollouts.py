@@ -102,6 +102,15 @@ def rows_of(model: TransformersModel, prompts: Sequence[Prompts], places: Sequen
     return rows
 
 
+def refuse_encoder(model: TransformersModel) -> None:
+    """InputError where answers do not stand behind their image in one row."""
+    if model.family.is_encoder_decoder:
+        raise InputError(
+            f"{model.name} reads by an encoder, where a decoder is expected that answers behind its image; it can "
+            "learn from examples (georefer sft)"
+        )
+
+
 # --- drawing ------------------------------------------------------------------------------------------------------
 
 
@@ -110,11 +119,7 @@ def draw(
     uniforms: Sequence[Tensor], temperature: float,
 ) -> list[tuple[Drawn, ...]]:  # fmt: skip
     """G answers to each question, decided by its `uniform_GT`, in the order of the places."""
-    if model.family.is_encoder_decoder:
-        raise InputError(
-            f"{model.name} reads by an encoder, where a decoder is expected that answers behind its image; it can "
-            "learn from examples (georefer sft)"
-        )
+    refuse_encoder(model)
     rows = rows_of(model, prompts, places)
     shared = SharedRows(model.family, features.of([row.image for row in rows]), [row.prefix for row in rows])
     numbers = dict(zip(places, uniforms, strict=True))
@@ -125,9 +130,13 @@ def draw(
     return [of_place[place] for place in places]
 
 
-def uniforms(key: Sequence[int], answers: int, tokens: int) -> Tensor:
-    """Numbers (G, T) from 0 to 1 that follow from a key alone, whatever process draws them."""
-    seed = int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0] >> 1)
+def seed_of(key: Sequence[int]) -> int:
+    """A seed of 63 bits that follows from a key alone, whatever process asks."""
+    return int(np.random.SeedSequence(list(key)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def uniforms(seed: int, answers: int, tokens: int) -> Tensor:
+    """Numbers (G, T) from 0 to 1 that follow from a seed alone."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(answers, tokens, generator=generator, dtype=torch.float64)
 

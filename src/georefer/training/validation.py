@@ -22,6 +22,21 @@ QUESTIONS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
+class ValidateSettings:
+    """What the model is judged by during training (`loop.validate_every`): scenes that it does not learn from."""
+
+    share: float = 0.0
+    """Of the training scenes, set aside by a hash of their ids; 0: no validation."""
+    per_task: int = 50
+    """Questions of each task."""
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1 or self.per_task < 1:
+            raise ValueError("share must be at least 0 and below 1, per_task at least 1")
+
+
+@dataclass(frozen=True)
 class TaskScore:
     """A task's headline measure over `answers` answers; `value` is None where they count for nothing in it."""
 

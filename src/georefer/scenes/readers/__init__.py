@@ -8,6 +8,7 @@ from georefer.scenes.readers import (
     fit_bench,
     fit_rs,
     geo_r1,
+    geo_r1_fs,
     geochat,
     groundset,
     nwpu_vhr10,
@@ -35,6 +36,7 @@ _ALL: tuple[Source, ...] = (
     dota.SOURCE,
     fair1m.SOURCE,
     geo_r1.SOURCE,
+    *geo_r1_fs.SOURCES,
 )
 
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}

@@ -73,7 +73,7 @@ class Source:
     `read(path, images=None, split=None, **options)` takes what `reads` describes; `images` is the folder of the
     pictures, looked into for sizes only. `write(published, path, **options)` gives files that `read` and the
     original's own tools read, and an account of what they cannot hold; None where writing makes no sense.
-    `licence` is what the publisher says of the data.
+    `licence` is what the publisher says of the data. `holds_pictures`: they lie in the dataset's own folder.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Source:
     licence: str
     read: Callable[..., Published]
     write: Callable[..., Account] | None = None
+    holds_pictures: bool = False
 
 
 def opened(path: Path | str, *names: str) -> Path:

@@ -103,4 +103,5 @@ SOURCE = Source(
     "the folder with train/, val/ and test/, each with images/, labels/ and QAs/; or one of these",
     "not stated",
     read,
+    holds_pictures=True,
 )

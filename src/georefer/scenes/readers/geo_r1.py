@@ -48,6 +48,9 @@ REC_LEAD = "Please provide the bounding box coordinate of the region this senten
 EXISTING = "nwpu_exist_cat.json"
 MAX_BOXES = 1_000
 
+FoundMask = tuple[shapely.Geometry | None, str]
+"""A mask's outline, or None and why there is none ("": it has no pixels, which is how files say "nothing")."""
+
 
 def read(
     path: str | Path,
@@ -61,7 +64,7 @@ def read(
     gathered = Gathering("geo-r1", images)
     if not _is_coco(path):
         for number, (where, row) in enumerate(records(path, gathered.account)):
-            _row(row, number, where, split, None if masks is None else Path(masks), gathered)
+            add_named_row(row, number, where, split, None if masks is None else Path(masks), gathered)
         return gathered.published(path)
     _detection(path, split, gathered)
     return gathered.published(path)
@@ -98,13 +101,30 @@ def _is_coco(path: Path) -> bool:
     return path.suffix == ".json" and head.startswith(b"{") and b'"problem"' not in head
 
 
-def _row(row: dict[str, Any], number: int, where: str, split: str | None, masks: Path | None, gathered) -> None:
-    problem = text_of(row.get("problem"))
-    if problem is None or not ("solution" in row or "bbox_list" in row or "mask" in row):
+def add_named_row(
+    row: Mapping[str, Any], number: int, where: str, split: str | None, masks: Path | None, gathered: Gathering
+) -> None:
+    """One row that names its image, and its mask in the folder `masks`, if there is one."""
+    if text_of(row.get("problem")) is None or not {"solution", "bbox_list", "mask"} & set(row):
         return gathered.account.dropped.add("no problem, or neither solution nor bbox_list nor mask", where)
     key = gathered.image(_own_name(row.get("image"), where, gathered), where)
     if key is None:
         return None
+    mask: FoundMask | None = None
+    if masks is not None and "solution" not in row and text_of(row.get("mask")):
+        name = str(_own_name(row["mask"], where, gathered))
+        mask = read_mask(inside(masks, name), gathered.size(key))
+    return add_row(row, number, key, where, split, mask, gathered)
+
+
+def add_row(
+    row: Mapping[str, Any], number: int, key: str, where: str, split: str | None, mask: FoundMask | None,
+    gathered: Gathering,
+) -> None:  # fmt: skip
+    """One row of REC or GRES on a known image. `mask` is its outline, or None with the reason; None: it has none."""
+    problem = text_of(row.get("problem"))
+    if problem is None or not {"solution", "bbox_list", "mask"} & set(row):
+        return gathered.account.dropped.add("no problem, or neither solution nor bbox_list nor mask", where)
     label = text_of(row.get("category")) or UNNAMED
     id_ = row.get("id")
     own = str(id_) if isinstance(id_, int | str) else str(number)
@@ -117,19 +137,19 @@ def _row(row: dict[str, Any], number: int, where: str, split: str | None, masks:
         params = {"expression": problem.removeprefix(REC_LEAD), "is_unique": row.get("is_unique")}
         ids = (gathered.add(key, shape, label, "hbb"),)
         return gathered.ask(own, key, "rec", text=problem, object_ids=ids, params=params, split=split)
-    found = _masked(row, key, label, where, masks, gathered)
+    found = _areas(row, key, label, where, mask, gathered)
     if found is None:
         return None
     params = {name: row[name] for name in ("mask", "category", "bbox_list") if row.get(name) is not None}
     return gathered.ask(own, key, "res", text=problem, object_ids=found, params=params, split=split)
 
 
-def _masked(row: Mapping[str, Any], key: str, label: str, where: str, masks, gathered) -> tuple[str, ...] | None:
+def _areas(
+    row: Mapping[str, Any], key: str, label: str, where: str, mask: FoundMask | None, gathered: Gathering
+) -> tuple[str, ...] | None:
     """The objects that answer: the mask's, else the boxes'; None where neither can be used."""
-    name = row.get("mask")
-    file = inside(masks, str(_own_name(name, where, gathered))) if masks is not None and text_of(name) else None
-    if masks is not None and text_of(name):
-        shape, reason = read_mask(file, gathered.size(key))
+    if mask is not None:
+        shape, reason = mask
         if shape is not None:
             return (gathered.add(key, shape, label, "mask"),)
         if not reason:
@@ -137,7 +157,8 @@ def _masked(row: Mapping[str, Any], key: str, label: str, where: str, masks, gat
         gathered.account.changed.add(f"{reason}, boxes kept instead", where)
     boxes = row.get("bbox_list")
     if not isinstance(boxes, list) or len(boxes) > MAX_BOXES:
-        return gathered.account.dropped.add(f"bbox_list is no list of at most {MAX_BOXES} boxes", where)
+        gathered.account.dropped.add(f"bbox_list is no list of at most {MAX_BOXES} boxes", where)
+        return None
     ids = []
     for box in boxes:
         shape, note = box_shape(box)

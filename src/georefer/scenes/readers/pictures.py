@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import shapely
@@ -30,8 +31,8 @@ def inside(folder: Path, name: str) -> Path | None:
         return None
 
 
-def picture_size(path: Path) -> tuple[int, int] | None:
-    """(width, height) as the header says; None where there is no picture."""
+def picture_size(path: Path | BinaryIO) -> tuple[int, int] | None:
+    """(width, height) as the header of a file, or of bytes in memory, says; None where there is no picture."""
     broken = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, struct.error)
     try:
         with warnings.catch_warnings():
@@ -50,7 +51,15 @@ def read_mask(path: Path | None, size: tuple[int | None, int | None]) -> tuple[s
     try:
         if path is None or path.stat().st_size > MAX_TEXT_BYTES:
             return None, "mask file missing" if path is None else "mask file too large"
-        mask = Mask.from_dense(np.asarray(decode_image(path.read_bytes()).any(axis=2)))
+        return mask_shape(path.read_bytes(), size)
+    except OSError:
+        return None, "mask file that cannot be read"
+
+
+def mask_shape(data: bytes, size: tuple[int | None, int | None]) -> tuple[shapely.Geometry | None, str]:
+    """The same of the bytes of a PNG in memory."""
+    try:
+        mask = Mask.from_dense(np.asarray(decode_image(data).any(axis=2)))
     except (OSError, RasterError, ValueError):
         return None, "mask file that cannot be read"
     if size[0] is not None and (mask.width, mask.height) != size:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from georefer.training.rewards.published.reading import answers, fences, load, whole_boxes
-from georefer.training.rewards.published.vlm_r1 import UNUSABLE, fenced_items, map_reward
+from georefer.training.rewards.published.vlm_r1 import items_reward, said_items, solution_items
 
 
 def read_rl(content: str) -> list[int]:
@@ -110,12 +110,9 @@ def _area(box_4: Sequence[float]) -> float:
 def map_penalty_reward(content: str, solution: str) -> float:
     """min(1, sqrt(truths / boxes)) x mAP of the first answer; 1 where both sides have no box."""
     answer, truth = next(answers(content), ""), next(answers(solution), solution)
-    reward = map_reward(answer, truth)
-    try:
-        boxes = fenced_items(answer)
-    except UNUSABLE:
-        boxes = []
-    return reward * min(1.0, (len(fenced_items(truth)) / len(boxes)) ** 0.5) if boxes else reward
+    boxes, count = said_items(answer), len(solution_items(truth))
+    reward = items_reward(boxes, truth)
+    return reward * min(1.0, (count / len(boxes)) ** 0.5) if boxes else reward
 
 
 def mask_reward(content: str, truth_HW: np.ndarray, mask_of: MaskOf) -> float:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,8 @@ _MOST = 100
 _FEW = 40
 """Pairs of boxes up to which plain numbers are faster than arrays."""
 _ROUNDING = float(np.spacing(1))
+_MOST_PX = 1e15
+_NONE = (-1.0, -1)
 
 
 # --- one box ---------------------------------------------------------------------------------------------
@@ -86,14 +91,16 @@ def map_reward(content: str, solution: str, *, half: bool = False, by_length: bo
     `by_length` multiplies by truths / boxes where there are more boxes. Raises ValueError and the like where the
     solution's fence is no list of labelled boxes.
     """
-    truths = fenced_items(solution)
-    try:
-        boxes = fenced_items(content)
-    except UNUSABLE:
-        boxes = []
-    empty = float(not boxes and not truths)
-    reward = image_ap(boxes, truths, half=half) if boxes and truths else empty
+    truths, boxes = solution_items(solution), said_items(content)
+    reward = items_reward(boxes, solution, half=half)
     return reward * min(1.0, len(truths) / len(boxes)) if by_length and boxes else reward
+
+
+def items_reward(boxes: Sequence[Any], solution: str, *, half: bool = False) -> float:
+    """COCO's AP of boxes that were read against the last fenced list of a solution; 1 where there are none on both."""
+    if boxes and solution_items(solution):
+        return _image_ap(boxes, _solution_targets(solution), half)
+    return float(not boxes and not solution_items(solution))
 
 
 def od_reward(content: str, solution: str, *, half: bool = False, by_length: bool = False) -> float:
@@ -114,15 +121,35 @@ def fenced_items(text: str) -> list[Any]:
     return list(load(fenced)) if fenced else []
 
 
+def said_items(content: str) -> list[Any]:
+    """`fenced_items`; none where the fence cannot be read."""
+    try:
+        return fenced_items(content)
+    except UNUSABLE:
+        return []
+
+
+@lru_cache(maxsize=256)
+def solution_items(solution: str) -> list[Any]:
+    """`fenced_items` of a solution, kept for the other answers of its group."""
+    return fenced_items(solution)
+
+
+@lru_cache(maxsize=256)
+def _solution_targets(solution: str) -> dict[str, _Targets]:
+    return _by_label(solution_items(solution))
+
+
 def image_ap(boxes: Sequence[Any], truths: Sequence[Mapping[str, Any]], *, half: bool = False) -> float:
     """COCO's AP of one image with equal scores; 0 where no box has a label of the truths."""
-    truth_of: dict[str, list[list[float]]] = {}
-    for item in truths:
-        truth_of.setdefault(item["label"], []).append(_sides(item["bbox_2d"]))
+    return _image_ap(boxes, _by_label(truths), half)
+
+
+def _image_ap(boxes: Sequence[Any], targets_of: Mapping[str, _Targets], half: bool) -> float:
     said_of: dict[str, list[list[float]]] = defaultdict(list)
     for item in boxes:
         try:
-            if item["label"] in truth_of:
+            if item["label"] in targets_of:
                 sides = _sides(item["bbox_2d"])
                 said_of[item["label"]].append(sides)
         except UNUSABLE:
@@ -130,50 +157,100 @@ def image_ap(boxes: Sequence[Any], truths: Sequence[Mapping[str, Any]], *, half:
     if not said_of:
         return 0.0
     thresholds = _THRESHOLDS[:1] if half else _THRESHOLDS
-    values = [ap for label, of in truth_of.items() for ap in _class_aps(said_of[label][:_MOST], of, thresholds)]
+    values = [ap for label, of in targets_of.items() for ap in _class_aps(said_of[label][:_MOST], of, thresholds)]
     return sum(values) / len(values) if values else -1.0
 
 
 def _sides(box: Any) -> list[float]:
     """(x, y, width, height) of the first four numbers; numbers beyond measure become a box of nothing."""
     x1, y1, x2, y2 = box[0] + 0, box[1] + 0, box[2] + 0, box[3] + 0
-    sides = [x1, y1, x2 - x1, y2 - y1]
-    return sides if all(abs(v) < 1e15 for v in sides) else [0, 0, 0, 0]
+    w, h = x2 - x1, y2 - y1
+    is_measured = -_MOST_PX < x1 < _MOST_PX and -_MOST_PX < y1 < _MOST_PX and -_MOST_PX < w < _MOST_PX
+    return [x1, y1, w, h] if is_measured and -_MOST_PX < h < _MOST_PX else [0, 0, 0, 0]
 
 
-def _class_aps(boxes: list[list[float]], truths: list[list[float]], thresholds: Sequence[float]) -> list[float]:
-    """AP at each threshold; none where no truth has an area from 0 to 1e10 (others are ignored)."""
-    ignored = {t for t, (_, _, w, h) in enumerate(truths) if not 0 <= w * h <= 1e10}
-    count = len(truths) - len(ignored)
-    if not count:
+@dataclass(frozen=True, eq=False)
+class _Targets:
+    """True boxes (x, y, width, height) of one class; those without an area from 0 to 1e10 are ignored."""
+
+    sides: list[list[float]]
+
+    @cached_property
+    def ignored(self) -> set[int]:
+        return {t for t, (_, _, w, h) in enumerate(self.sides) if not 0 <= w * h <= 1e10}
+
+    @cached_property
+    def weights(self) -> list[int]:
+        """How many of 101 recall levels the k-th truth that is found is the first to reach."""
+        count = len(self.sides) - len(self.ignored)
+        reached = [0] + [bisect_right(_LEVELS, k / count) for k in range(1, count + 1)]
+        return [b - a for a, b in pairwise(reached)]
+
+    @cached_property
+    def corners_4T(self) -> np.ndarray:
+        return _corners(self.sides)
+
+
+def _corners(sides: list[list[float]]) -> np.ndarray:
+    """Low and high corners (4, N)."""
+    corners_4N = np.array(sides, dtype=np.float64).T.copy()
+    corners_4N[2:] += corners_4N[:2]
+    return corners_4N
+
+
+def _by_label(truths: Sequence[Mapping[str, Any]]) -> dict[str, _Targets]:
+    found: dict[str, list[list[float]]] = {}
+    for item in truths:
+        found.setdefault(item["label"], []).append(_sides(item["bbox_2d"]))
+    return {label: _Targets(sides) for label, sides in found.items()}
+
+
+def _class_aps(boxes: list[list[float]], targets: _Targets, thresholds: Sequence[float]) -> list[float]:
+    """AP at each threshold; none where no truth counts."""
+    if not (weights := targets.weights):
         return []
-    near = _near(boxes, truths, thresholds[0])
+    ignored = targets.ignored
+    near = _near(boxes, targets, thresholds[0])
     ious = sorted(iou for row in near for iou, _ in row)
     outside = [not 0 <= w * h <= 1e10 for _, _, w, h in boxes]
+    rivals = Counter([t for row in near for _, t in row])
+    contested = [p for p, row in enumerate(near) if len(row) > 1 or (row and rivals[row[0][1]] > 1)]
+    # a box without a rival has its truth as soon as it is near enough
+    alone = [row[0] if row else _NONE for row in near]
+    for p in contested:
+        alone[p] = _NONE
+    rest = [near[p] for p in contested]
     done: dict[int, float] = {}
     values = []
     for threshold in thresholds:
         key = bisect_left(ious, threshold)
         if key not in done:
-            done[key] = _ap(greedy(near, threshold, ignored, set()), outside, ignored, count)
+            found = [t if iou >= threshold else -1 for iou, t in alone]
+            for p, t in zip(contested, greedy(rest, threshold, ignored, set()), strict=True):
+                found[p] = t
+            if ignored or any(outside):
+                found = [t for t, o in zip(found, outside, strict=True) if t not in ignored and (t >= 0 or not o)]
+            done[key] = _ap(found, weights)
         values.append(done[key])
     return values
 
 
-def _near(boxes: list[list[float]], truths: list[list[float]], threshold: float) -> list[list[tuple[float, int]]]:
+def _near(boxes: list[list[float]], targets: _Targets, threshold: float) -> list[list[tuple[float, int]]]:
     """(IoU, truth) of the truths near each box, in their order."""
+    truths = targets.sides
     if len(boxes) * len(truths) <= _FEW:
         return [[(iou, t) for t, b in enumerate(truths) if (iou := _iou(a, b)) >= threshold] for a in boxes]
-    a_4P, b_4T = (np.array(of, dtype=np.float64).T for of in (boxes, truths))
-    low_2P, low_2T, high_2P, high_2T = a_4P[:2], b_4T[:2], a_4P[:2] + a_4P[2:], b_4T[:2] + b_4T[2:]
-    side_2PT = np.minimum(high_2P[:, :, None], high_2T[:, None]) - np.maximum(low_2P[:, :, None], low_2T[:, None])
-    meet_P, meet_T = np.nonzero((side_2PT > 0).all(axis=0))
-    inter_M = side_2PT[0, meet_P, meet_T] * side_2PT[1, meet_P, meet_T]
-    iou_M = inter_M / (np.prod(a_4P[2:], axis=0)[meet_P] + np.prod(b_4T[2:], axis=0)[meet_T] - inter_M)
+    (west_P, north_P, east_P, south_P), (west_T, north_T, east_T, south_T) = _corners(boxes), targets.corners_4T
+    across_PT = np.minimum(east_P[:, None], east_T) - np.maximum(west_P[:, None], west_T)
+    down_PT = np.minimum(south_P[:, None], south_T) - np.maximum(north_P[:, None], north_T)
+    meet_P, meet_T = np.nonzero((across_PT > 0) & (down_PT > 0))
+    inter_M = across_PT[meet_P, meet_T] * down_PT[meet_P, meet_T]
+    area_P, area_T = (np.array([w * h for _, _, w, h in of], dtype=np.float64) for of in (boxes, truths))
+    iou_M = inter_M / (area_P[meet_P] + area_T[meet_T] - inter_M)
+    near_M = iou_M >= threshold
     found: list[list[tuple[float, int]]] = [[] for _ in boxes]
-    for p, t, iou in zip(meet_P.tolist(), meet_T.tolist(), iou_M.tolist(), strict=True):
-        if iou >= threshold:
-            found[p].append((iou, t))
+    for p, t, iou in zip(meet_P[near_M].tolist(), meet_T[near_M].tolist(), iou_M[near_M].tolist(), strict=True):
+        found[p].append((iou, t))
     return found
 
 
@@ -185,21 +262,18 @@ def _iou(a: Sequence[float], b: Sequence[float]) -> float:
     return across * down / (a[2] * a[3] + b[2] * b[3] - across * down)
 
 
-def _ap(found: list[int], outside: list[bool], ignored: set[int], count: int) -> float:
+def _ap(found: list[int], weights: Sequence[int]) -> float:
     """Mean precision at 101 recall levels, of truths found (or -1) in the order of the answer."""
-    hits, asked, precisions = 0, 0, []
-    for truth, out in zip(found, outside, strict=True):
-        if truth in ignored or (truth < 0 and out):
-            continue
-        asked += 1
+    hits, precisions = 0, []
+    for asked, truth in enumerate(found, 1):
         if truth >= 0:
             hits += 1
             precisions.append(hits / (asked + _ROUNDING))
     total, best = 0.0, 0.0
-    for k in range(hits, 0, -1):
-        best = max(best, precisions[k - 1])
-        below = bisect_right(_LEVELS, (k - 1) / count) if k > 1 else 0
-        total += best * (bisect_right(_LEVELS, k / count) - below)
+    for precision, weight in zip(reversed(precisions), reversed(weights[:hits]), strict=True):
+        if precision > best:
+            best = precision
+        total += best * weight
     return total / len(_LEVELS)
 
 
