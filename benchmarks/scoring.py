@@ -58,7 +58,7 @@ def asked(rng: np.random.Generator, task: str, boxes: int) -> tuple[Scene, Quest
 def spoken(rng: np.random.Generator, scene: Scene, question: Question, dialect: Dialect, frame: Frame) -> str:
     right = scene.objects.with_ids(question.answer_ids)
     moved_N4 = np.clip(right.hbb_N4 + rng.normal(0, 3, (len(right), 4)), 0, SIDE_PX)
-    return dialect.write(Objects.from_hbb(moved_N4, right.labels_N), frame, labelled=dialect.labelled)
+    return dialect.write(Objects.from_hbb(moved_N4, right.labels_N.tolist()), frame, labelled=dialect.labelled)
 
 
 def print_rows() -> None:

@@ -15,6 +15,7 @@ from georefer.inference.calibration import fit_calibration
 from georefer.inference.confidence import object_scores
 from georefer.inference.said import grammar_for, said_to, scored
 from georefer.models import Ask, FakeModel
+from georefer.models.spans import Told
 from georefer.scenes import Question
 from georefer.tasks import TASKS
 
@@ -45,6 +46,23 @@ def test_a_model_without_log_probabilities_gives_no_confidences_and_takes_no_gra
     ]
     with pytest.raises(InputError, match="cannot be held to a grammar"):
         said_to(model, ASKS, 256, ['start: "none"', None, None])
+
+
+class ServedModel(FakeModel):
+    """Tells of its tokens as a served model does, and not of the answer to "b"."""
+
+    def told(self, asks, max_new_tokens=256):
+        told_of = [
+            told(text, zlib.crc32(ask.hint.encode())) for ask, text in zip(asks, self.generate(asks), strict=True)
+        ]
+        return [one if ask.hint != "b" else Told(one.text) for ask, one in zip(asks, told_of, strict=True)]
+
+
+def test_a_served_model_that_tells_of_its_tokens_gives_confidences():
+    said, expected = said_to(ServedModel(truth), ASKS, 256), said_to(TellingModel(truth), ASKS, 256)
+    assert [one.scores for one in said] == [expected[0].scores, None, ()]
+    with pytest.raises(InputError, match="cannot be held to a grammar"):
+        said_to(ServedModel(truth), ASKS, 256, ["first", None, None])
 
 
 def test_each_ask_has_its_own_grammar():

@@ -13,7 +13,7 @@ from georefer.dialects import DIALECTS
 from georefer.dialects.runs import MASK_TOKENS
 from georefer.geometry import Frame, Objects
 from georefer.models import Ask
-from georefer.models.tiny import TinySettings, create_tiny, load
+from georefer.models.tiny import TinySettings, create_tiny, load, with_words
 from georefer.models.tiny_tokenizer import build_tokenizer, number_ids, text_ids, word_ids
 
 SMALL = TinySettings(image_size=32, numbers=32, width=32, heads=2, text_layers=2, text_mlp=48,
@@ -195,3 +195,27 @@ def test_a_mask_costs_one_token_a_run():
     grid = text[text.index("<") : -1]
     assert len(text_ids(tokenizer, grid)) == 17
     assert tokenizer.decode(text_ids(tokenizer, text)) == text
+
+
+def test_new_words_get_tokens_and_old_ones_stay():
+    model = create_tiny(SMALL, ["the red tank", "the blue pool"])
+    before = model.family.bare.get_input_embeddings().weight.detach().clone()
+    ids = model.speech.tokenizer("the red tank")["input_ids"]
+    grown = with_words(model, ["the heliport", "<think>the heliport</think>"], "georefer-think")
+    tokens = grown.speech.tokenizer
+    assert tokens("the red tank")["input_ids"] == ids and len(tokens(" heliport")["input_ids"]) == 1
+    assert len(tokens(" airfield")["input_ids"]) > 1 and tokens.decode(tokens("<think>an airfield")["input_ids"]) == (
+        "<think>an airfield"
+    )
+    after = grown.family.bare.get_input_embeddings().weight
+    assert torch.equal(after[: len(before)], before) and len(after) == len(tokens) > len(before)
+    assert grown.dialect.name == "georefer-think" and grown.family.bare.get_output_embeddings().weight is after
+
+
+def test_grown_models_are_saved_whole(tmp_path):
+    grown = with_words(create_tiny(SMALL, ["the tank"]), ["the heliport"])
+    grown.save(tmp_path)
+    read = load(tmp_path)
+    assert len(read.speech.tokenizer) == len(grown.speech.tokenizer) and read.dialect.name == grown.dialect.name
+    ask = Ask(np.zeros((64, 64, 3), np.uint8), "where is the heliport?")
+    assert read.answers([ask], 8)[0].text == grown.answers([ask], 8)[0].text

@@ -209,6 +209,13 @@ def test_a_split_that_is_not_there_is_said(tmp_path):
         write(tmp_path / "d").questions("test")
 
 
+def test_a_folder_of_datasets_names_them(tmp_path):
+    for name in ("shot-05", "shot-20"):
+        write(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"give one of those in it \(shot-05, shot-20\)"):
+        open_dataset(tmp_path)
+
+
 def test_damaged_images_are_said():
     with pytest.raises(RasterError, match="no readable PNG"):
         decode_image(b"\x89PNG not really")

@@ -105,10 +105,10 @@ def read_rows(reader: Reader, start: int, end: int, box_keys: Sequence[str], poi
     A Relation "point" leads from the box to each of its points, because the box may be dropped as a duplicate.
     """
     if (rows := _plain_boxes(reader, start, end, box_keys, point_keys)) is not None:
-        for box, xy, label, span in rows:
-            place = reader.box(box, *span, label)
-            if xy:
-                reader.relate(place, "point", reader.point(xy, *span, label))
+        for corners, point, label, span in rows:
+            place = reader.box(corners, *span, label)
+            if point:
+                reader.relate(place, "point", reader.point(point, *span, label))
         return
     for item, holds_rows in each_row(reader, start, end):
         label = item.text("label")
@@ -128,7 +128,7 @@ def read_rows(reader: Reader, start: int, end: int, box_keys: Sequence[str], poi
 def _plain_boxes(
     reader: Reader, start: int, end: int, box_keys: Sequence[str], point_keys: Sequence[str]
 ) -> list[tuple[list[float], list[float], str, tuple[int, int]]] | None:
-    """Box, point (or nothing), label and place of rows with which nothing is wrong, as most are; None where something is."""
+    """Box, point (or []), label and span of rows with which nothing is wrong, as most are; None where something is."""
     matches = plain_rows(reader.text, start, end)
     if matches is None or len(matches) > MAX_OBJECTS // 2:
         return None

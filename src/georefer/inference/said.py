@@ -63,11 +63,22 @@ def said_to(
                 f"'{model.name}' is a model that cannot be held to a grammar, as only those loaded from a checkpoint "
                 "can; leave the grammar out"
             )
-        return [Said(text) for text in model.generate(asks, max_new_tokens)]
+        return _served(model, asks, max_new_tokens)
     said = answers(asks, max_new_tokens, grammar=list(grammars)) if held and grammars else answers(asks, max_new_tokens)
     return [
         Said(answer.text, _confidences(model, ask, answer.text, answer.spans, answer.logprobs))
         for ask, answer in zip(asks, said, strict=True)
+    ]
+
+
+def _served(model: Model, asks: Sequence[Ask], max_new_tokens: int) -> list[Said]:
+    """Answers of a model that is held to nothing, with confidences where it tells of its tokens, as served ones may."""
+    tell: Any = getattr(model, "told", None)
+    if tell is None:
+        return [Said(text) for text in model.generate(asks, max_new_tokens)]
+    return [
+        Said(one.text, _confidences(model, ask, one.text, one.spans, one.logprobs) if one.logprobs else None)
+        for ask, one in zip(asks, tell(asks, max_new_tokens), strict=True)
     ]
 
 

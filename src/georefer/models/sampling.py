@@ -74,11 +74,12 @@ def log_probabilities(family: Family, hidden_ND: Tensor, temperature: float = 1.
 
     A model of random or half-trained weights does say the placeholder, and nothing could read it then.
     """
-    scores_NV = family.logits(hidden_ND).float() / temperature
+    scores_NV = family.logits(hidden_ND).float()
+    if temperature != 1:
+        scores_NV = scores_NV / temperature
     if family.image_token_id < scores_NV.shape[-1]:
-        hidden = torch.zeros(scores_NV.shape[-1], dtype=torch.bool, device=scores_NV.device)
-        hidden[family.image_token_id] = True
-        scores_NV = scores_NV.masked_fill(hidden, -torch.inf)
+        # in place: of a large vocabulary no copy is worth one token
+        scores_NV[:, family.image_token_id] = -torch.inf
     return scores_NV.log_softmax(dim=-1)
 
 
@@ -99,7 +100,7 @@ def _step(rows: SharedRows, speakers: Sequence[_Speaker], end_ids: frozenset[int
 
 def _at(logprob_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """The token at which the summed probabilities pass a number (N,) from 0 to 1; one of probability 0 never is."""
-    up_to_NV = logprob_NV.double().exp().cumsum(dim=-1)
+    up_to_NV = logprob_NV.exp().cumsum(dim=-1, dtype=torch.float64)
     reached_N1 = uniform_N[:, None] * up_to_NV[:, -1:]
     return torch.searchsorted(up_to_NV, reached_N1, right=True)[:, 0].clamp(max=up_to_NV.shape[1] - 1)
 

@@ -16,7 +16,8 @@ from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
 from georefer.models.families.base import Family, ImageFeatures
-from georefer.models.packed import Layout, Prefix, run_decoder
+from georefer.models.lean import LeanDecoder
+from georefer.models.packed import Layout, Prefix, attention_masks, run_decoder
 
 _SPARE = 256
 """Columns that a buffer is made larger than needed."""
@@ -40,6 +41,7 @@ class SharedRows:
         self.prefixes = prefixes
         # every layer keeps everything: what a sliding layer may see is for the mask to say
         self.cache: Any = Cache(layer_class_to_replicate=_GrowingLayer)
+        self._lean = LeanDecoder.of(family.decoder)
         longest = max(map(len, prefixes))
 
         def column(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
@@ -121,6 +123,11 @@ class SharedRows:
 
     def _run(self, embedded: dict[str, Any], positions_ABT: Tensor, layout: Layout) -> Tensor:
         positions_ABT = positions_ABT.to(self.family.device)
+        if self._lean and layout is not self.layout:
+            hidden_BTD = embedded["inputs_embeds"]
+            masks = attention_masks(self.family.decoder.config, layout, self.layout, hidden_BTD.dtype)
+            if isinstance(masks, Tensor):
+                return self._lean(hidden_BTD, positions_ABT[0], masks, self.cache)
         return run_decoder(self.family, embedded, positions_ABT, layout, self.layout, self.cache)
 
 

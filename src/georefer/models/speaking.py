@@ -101,12 +101,12 @@ class Speech:
         return self._behind_anchor(self._asked(prompt))
 
     def _asked(self, prompt: str) -> str:
-        return self._bridge + self._plain(prompt.strip() if self._trims else prompt) + self._tail
+        return self._bridge + self.plain(prompt.strip() if self._trims else prompt) + self._tail
 
     def segment(self, prompt: str, answer: str) -> Segment:
         """The question as it is asked, then the answer and the end of turn, which alone are learned."""
         asked = self.question_ids(prompt)
-        said = self._glue + self._plain(answer) + self._end
+        said = self._glue + self.plain(answer) + self._end
         whole = self._behind_anchor(self._asked(prompt) + said)
         if whole[: len(asked)] != asked:
             # a token would straddle the border, which generation cannot reproduce: the answer is tokenised apart
@@ -180,7 +180,7 @@ class Speech:
         kept |= {str(t) for t in (self.tokenizer.eos_token, self.tokenizer.bos_token, self.processor.image_token) if t}
         return sorted(kept, key=len, reverse=True)
 
-    def _plain(self, text: str) -> str:
+    def plain(self, text: str) -> str:
         """The text with such tokens spelled with a gap, so that they are words."""
         for mark in self._marks:
             if mark in text:

@@ -156,9 +156,11 @@ def open_dataset(folder: Path | str) -> Dataset:
     folder = Path(folder)
     path = folder / "manifest.json"
     if not path.is_file():
-        raise DatasetError(
-            f"{folder} has no manifest.json, so it is no finished dataset; build it (again) with 'georefer build'"
+        inside = sorted(found.parent.name for found in folder.glob("*/manifest.json"))
+        do = (
+            f"give one of those in it ({', '.join(inside[:5])})" if inside else "build it (again) with 'georefer build'"
         )
+        raise DatasetError(f"{folder} has no manifest.json, so it is no finished dataset; {do}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version, files = manifest["format"], manifest["files"]

@@ -151,7 +151,7 @@ class RolloutServer:
             partial(self._read, wanted),
             {
                 "model": self._name,
-                "messages": chat(self._model.system, pictures.data_url(image_HW3), prompt),
+                "messages": chat(self._model.system, pictures.data_url(image_HW3), self._model.speech.plain(prompt)),
                 "n": how.answers, "seed": wanted.seed, "max_tokens": how.max_new_tokens,
                 "temperature": how.temperature,
                 # a server follows its checkpoint's generation settings in what is not said

@@ -71,8 +71,12 @@ def train_and_save(
     With validation the checkpoint that answered best is kept in `out`/best as well. Modules `beside` the model are
     trained with it and not kept; `about` is told of the questions in `training.json`.
     """
+    same = replace(recipe, dataset=(), loop=replace(loop, max_minutes=None))
+    if isinstance(same, GrpoSettings) and same.draw.server:
+        # a run may go on with the same server at another address
+        same = replace(same, draw=replace(same.draw, server="a server"))
     identity = {
-        "settings": to_plain(replace(recipe, dataset=(), loop=replace(loop, max_minutes=None))),
+        "settings": to_plain(same),
         "data": [d.fingerprint for d in data.datasets],
         "model": model.name,
     }

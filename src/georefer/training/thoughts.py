@@ -68,7 +68,7 @@ def rewritten(dataset: Dataset, out: Path | str, change: Callable[[Question], Qu
 def filtered_thoughts(
     model: TransformersModel, dataset: Dataset, out: Path | str, settings: FilterSettings | None = None
 ) -> Dataset:
-    """The dataset with those training questions alone that the model answered well, each with its best answer's thought.
+    """The dataset with those training questions alone that the model answered well, with its best answers' thoughts.
 
     Repeatable: what is drawn follows from seed, scene and question. InputError where the model's dialect has no room
     for thoughts; DatasetError where no answer earned enough.

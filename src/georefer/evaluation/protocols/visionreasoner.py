@@ -24,7 +24,7 @@ import numpy as np
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores
 from georefer.evaluation.protocols.geo_r1_read import deserved, files_of, mean, reward_rows, soft_f1, told
 from georefer.training.rewards.published.reading import answers, load
-from georefer.training.rewards.published.visionreasoner import MOST, PARTS, objects_of, vision_reward
+from georefer.training.rewards.published.visionreasoner import MOST, PARTS, columns_of, vision_reward
 from georefer.training.rewards.published.vlm_r1 import UNUSABLE
 
 FILE = "rewards_visionreasoner.jsonl"
@@ -72,12 +72,12 @@ def _boxes(text: str) -> list[list[float]] | None:
         items = load(text)
         if items == []:
             return []
-        objects = objects_of(items)
+        columns = columns_of(items)
     except UNUSABLE:
         return None
-    if objects is None or not np.isfinite(objects.boxes_4N).all() or np.abs(objects.boxes_4N).max() > 1e15:
+    if columns is None or not np.isfinite(columns.boxes_4N).all() or np.abs(columns.boxes_4N).max() > 1e15:
         return None
-    return objects.boxes_4N.T.tolist()
+    return columns.boxes_4N.T.tolist()
 
 
 PROTOCOL = Protocol(

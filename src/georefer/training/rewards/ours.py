@@ -53,7 +53,10 @@ def fit_of_pairs(answer: Answer) -> np.ndarray:
 def _same_label(answer: Answer, fit_PT: np.ndarray) -> np.ndarray:
     if not answer.truth.labelled:
         return fit_PT
-    return np.where(answer.names_P[:, None] == answer.truth.labels_T[None], fit_PT, 0.0)
+    said_P, true_T = answer.names_P, answer.truth.labels_T
+    if len({*said_P.tolist(), *true_T.tolist()}) == 1:  # one class, as mostly: texts are compared slowly
+        return fit_PT
+    return np.where(said_P[:, None] == true_T[None], fit_PT, 0.0)
 
 
 def closeness_of_pairs(answer: Answer) -> np.ndarray:

@@ -6,7 +6,6 @@ in `georefer.evaluation.protocols.visionreasoner`.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import chain
@@ -30,7 +29,7 @@ _UNUSABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError, Arithm
 def vision_reward(content: str, solution: str) -> dict[str, float]:
     """The parts of the reward and their total."""
     rows = _answer(content)
-    said = _objects_or_none(rows)
+    said = _columns_or_none(rows)
     # with boxes and points throughout, every object has its full share
     full = said is not None and len(rows) <= MOST_OBJECTS
     form = think_answer_form(content) + (2.0 if full else _object_form(rows))
@@ -40,7 +39,7 @@ def vision_reward(content: str, solution: str) -> dict[str, float]:
 
 def accuracy_reward(content: str, solution: str) -> float:
     """Points of the best one-to-one pairing by the larger number of objects; 0 where either side cannot be read."""
-    return _accuracy(_objects_or_none(_answer(content)), _truth(solution))
+    return _accuracy(_columns_or_none(_answer(content)), _truth(solution))
 
 
 _FEW = 100
@@ -50,11 +49,11 @@ _IOU, _OFF_PX, _APART_PX = 0.5, 10, 30
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
+class Columns:
     """Boxes (x1, y1, x2, y2) and points (x, y) of the first 120 objects, one number after the other."""
 
-    boxes: list[float]
-    points: list[float]
+    boxes: list[float] | np.ndarray
+    points: list[float] | np.ndarray
 
     def __len__(self) -> int:
         return len(self.points) // 2
@@ -62,7 +61,7 @@ class Objects:
     @cached_property
     def rows(self) -> list[tuple[float, ...]]:
         """Box, point, area with the last pixel counted in, and whether the point lies in the box (1) or not (0)."""
-        of, at = iter(self.boxes), iter(self.points)
+        of, at = map(float, self.boxes), map(float, self.points)
         return [
             (a, b, c, d, x, y, (c - a + 1) * (d - b + 1), a <= x <= c and b <= y <= d)
             for a, b, c, d, x, y in zip(of, of, of, of, at, at, strict=True)
@@ -70,7 +69,7 @@ class Objects:
 
     @cached_property
     def widest(self) -> float:
-        return max(0.0, *[c - a + 1 for a, c in zip(self.boxes[::4], self.boxes[2::4], strict=True)])
+        return max(0.0, *[c - a + 1 for a, _, c, *_ in self.rows])
 
     @cached_property
     def is_finite(self) -> bool:
@@ -78,11 +77,11 @@ class Objects:
 
     @cached_property
     def boxes_4N(self) -> np.ndarray:
-        return np.array(self.boxes, dtype=np.float64).reshape(-1, 4).T.copy()
+        return np.asarray(self.boxes).reshape(-1, 4).T.copy()
 
     @cached_property
     def points_2N(self) -> np.ndarray:
-        return np.array(self.points, dtype=np.float64).reshape(-1, 2).T.copy()
+        return np.asarray(self.points).reshape(-1, 2).T.copy()
 
     @cached_property
     def area_N(self) -> np.ndarray:
@@ -93,7 +92,8 @@ class Objects:
     @cached_property
     def inside_N(self) -> np.ndarray:
         """Which points lie in their boxes."""
-        return ((self.points_2N >= self.boxes_4N[:2]) & (self.points_2N <= self.boxes_4N[2:])).all(axis=0)
+        low_2N, high_2N = self.boxes_4N[:2], self.boxes_4N[2:]
+        return np.logical_and.reduce((self.points_2N >= low_2N) & (self.points_2N <= high_2N))
 
 
 def _answer(content: str) -> Any:
@@ -106,60 +106,58 @@ def _answer(content: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _truth(solution: str) -> Objects | None:
+def _truth(solution: str) -> Columns | None:
     """What a solution says, kept for the other answers of its group."""
     try:
-        return objects_of(load(solution))
+        return columns_of(load(solution))
     except _UNUSABLE:
         return None
 
 
-def _objects_or_none(rows: Any) -> Objects | None:
+def _columns_or_none(rows: Any) -> Columns | None:
     try:
-        return objects_of(rows)
+        return columns_of(rows)
     except _UNUSABLE:
         return None
 
 
-def _accuracy(said: Objects | None, truth: Objects | None) -> float:
+def _accuracy(said: Columns | None, truth: Columns | None) -> float:
     if said is None or truth is None:
         return 0.0
-    is_few = len(said) * len(truth) <= _FEW and said.is_finite and truth.is_finite
-    pairs = _earned_by_few(said, truth) if is_few else _earned(said, truth)
-    return _best(pairs) / max(len(said), len(truth))
+    larger = max(len(said), len(truth))
+    if len(said) * len(truth) <= _FEW and said.is_finite and truth.is_finite:
+        return _best_of_few(_earned_by_few(said, truth), len(said), len(truth)) / larger
+    earned_PT = _earned(said, truth)
+    return float(earned_PT[linear_sum_assignment(earned_PT, maximize=True)].sum() / larger)
 
 
-def _best(pairs: list[tuple[int, int, int]]) -> float:
-    """Points of the best one-to-one pairing; only among pairs that compete for an object is there a choice."""
-    objects, truths = [p for p, _, _ in pairs], [t for _, t, _ in pairs]
-    if len(set(objects)) == len(set(truths)) == len(pairs):
+def _best_of_few(pairs: list[tuple[int, int, int]], said: int, true: int) -> float:
+    """Points of the best one-to-one pairing; only where pairs compete for an object is there a choice."""
+    if len({p for p, _, _ in pairs}) == len({t for _, t, _ in pairs}) == len(pairs):
         return float(sum([e for _, _, e in pairs]))
-    of_p, of_t = Counter(objects), Counter(truths)
-    contested = [pair for pair in pairs if of_p[pair[0]] > 1 or of_t[pair[1]] > 1]
-    row = {p: k for k, p in enumerate({p for p, _, _ in contested})}
-    column = {t: k for k, t in enumerate({t for _, t, _ in contested})}
-    earned_PT = np.zeros((len(row), len(column)))
-    for p, t, e in contested:
-        earned_PT[row[p], column[t]] = e
-    alone = sum([e for _, _, e in pairs]) - sum([e for _, _, e in contested])
-    return float(alone + earned_PT[linear_sum_assignment(earned_PT, maximize=True)].sum())
+    earned_PT = np.zeros((said, true))
+    for p, t, e in pairs:
+        earned_PT[p, t] = e
+    return float(earned_PT[linear_sum_assignment(earned_PT, maximize=True)].sum())
 
 
-def objects_of(items: Any) -> Objects | None:
+def columns_of(items: Any) -> Columns | None:
     """None where there is no object or one has no such box and point."""
     boxes, points = [item["bbox_2d"] for item in items], [item["point_2d"] for item in items]
     found = _flat(boxes[:MOST_OBJECTS], 4), _flat(points[:MOST_OBJECTS], 2)
-    return None if found[0] is None or found[1] is None else Objects(found[0], found[1])
+    return None if found[0] is None or found[1] is None else Columns(found[0], found[1])
 
 
-def _flat(rows: list[Any], width: int) -> list[float] | None:
+def _flat(rows: list[Any], width: int) -> list[float] | np.ndarray | None:
     if not rows or set(map(type, rows)) != {list} or set(map(len, rows)) != {width}:
         return None
     flat = list(chain.from_iterable(rows))
-    return list(map(float, flat)) if set(map(type, flat)) <= {int, float} else None
+    if not set(map(type, flat)) <= {int, float}:
+        return None
+    return list(map(float, flat)) if len(rows) ** 2 <= _FEW else np.array(flat, dtype=np.float64)
 
 
-def _reach(said: Objects, truth: Objects) -> float:
+def _reach(said: Columns, truth: Columns) -> float:
     """How far left edges may be apart where the boxes earn something.
 
     An IoU above 0.5 wants less than half the wider box, and corners as near as counts less than four times that.
@@ -167,8 +165,8 @@ def _reach(said: Objects, truth: Objects) -> float:
     return max(4 * _OFF_PX, said.widest / 2, truth.widest / 2) + 1
 
 
-def _earned_by_few(said: Objects, truth: Objects) -> list[tuple[int, int, int]]:
-    """`_earned` of finite numbers, one pair after the other."""
+def _earned_by_few(said: Columns, truth: Columns) -> list[tuple[int, int, int]]:
+    """`_earned` of finite numbers, one pair after the other: (object, true object, points) of those that earn some."""
     pairs, reach = [], _reach(said, truth)
     for p, (x1, y1, x2, y2, x, y, area, is_inside) in enumerate(said.rows):
         for t, (u1, v1, u2, v2, u, v, other, _) in enumerate(truth.rows):
@@ -190,8 +188,8 @@ def _earned_by_few(said: Objects, truth: Objects) -> list[tuple[int, int, int]]:
 
 
 @np.errstate(all="ignore")
-def _earned(said: Objects, truth: Objects) -> list[tuple[int, int, int]]:
-    """Object, true object and points, 1 to 3, of each pair that earns some."""
+def _earned(said: Columns, truth: Columns) -> np.ndarray:
+    """Points (P, T) of each pair, 0 to 3."""
     a_4P, b_4T = said.boxes_4N[:, :, None], truth.boxes_4N
     inter_PT, down_PT = (np.minimum(a_4P[k], b_4T[k]) for k in (2, 3))
     for side_PT, k in ((inter_PT, 0), (down_PT, 1)):
@@ -202,7 +200,7 @@ def _earned(said: Objects, truth: Objects) -> list[tuple[int, int, int]]:
     union_PT = said.area_N[:, None] + truth.area_N
     union_PT -= inter_PT
     inter_PT /= union_PT
-    earned_PT = (inter_PT > _IOU).astype(np.int8)
+    earned_PT = (inter_PT > _IOU).astype(np.float64)
     off_PT, one_PT = inter_PT, down_PT  # the same memory again
     np.abs(np.subtract(a_4P[0], b_4T[0], out=off_PT), out=off_PT)
     for k in (1, 2, 3):
@@ -214,8 +212,7 @@ def _earned(said: Objects, truth: Objects) -> list[tuple[int, int, int]]:
     y_PT *= y_PT
     x_PT += y_PT
     earned_PT += (np.sqrt(x_PT, out=x_PT) < _APART_PX) & said.inside_N[:, None]
-    p, t = np.divmod(np.flatnonzero(earned_PT), len(truth))
-    return list(zip(p.tolist(), t.tolist(), earned_PT[p, t].tolist(), strict=True))
+    return earned_PT
 
 
 def _object_form(data: Any) -> float:
