@@ -1,16 +1,17 @@
 """Does it harm to learn many questions of one image at once? Held-out scores at 1, 8 and 40 questions an image.
 
-python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS [STEPS]]      such as runs/demo/dataset runs/quality 3 160
+python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS [STEPS]]      such as runs/demo/dataset runs/quality
 
 Every run goes on from `tiny-synthetic`, made forgetful by noise in its weights, and sees the same number of questions:
-96 a step, of 96, 12 or 2 images (where an image has fewer than 40 questions, of those that it has). Finished runs are
-kept in FOLDER and not trained again. Scores are each task's own on the test split, 95 % intervals over images.
+96 a step, of as many images as that takes (an image with fewer than 40 questions gives all of them). Finished runs
+are kept in FOLDER and not trained again. Scores are each task's own on the test split, 95 % intervals over images.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -33,21 +34,26 @@ def main() -> None:
     seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "160")[len(sys.argv) - 3 :]][:2])
     start = forgetful(folder / "start")
     print(f"before: {scores(start, data, folder / 'before')}", flush=True)
+    questions = [*Counter(q.scene_id for q in open_dataset(data).questions("train")).values()]
     for seed in range(seeds):
         for count in COUNTS:  # in turn, so that a busy machine slows all
             began = time.monotonic()
             out = folder / f"{count}-of-an-image-seed-{seed}"
-            model = out / "model" if (out / "model").is_dir() else sft(recipe(data, start, count, seed, steps), out)
+            each = sum(min(count, n) for n in questions) / len(questions)
+            images = round(QUESTIONS_A_STEP / each)
+            settings = recipe(data, start, count, images, seed, steps)
+            model = out / "model" if (out / "model").is_dir() else sft(settings, out)
             minutes = (time.monotonic() - began) / 60
             found = scores(model, data, out / "evaluation")
-            print(f"seed {seed}, {count:>2} questions an image: {found}  ({minutes:.1f} minutes)", flush=True)
+            asked = f"{images} images of {each:.1f} questions a step"
+            print(f"seed {seed}, up to {count:>2} ({asked}): {found}  ({minutes:.1f} minutes)", flush=True)
 
 
-def recipe(data: Path, start: Path, count: int, seed: int, steps: int) -> SftSettings:
+def recipe(data: Path, start: Path, count: int, images: int, seed: int, steps: int) -> SftSettings:
     return SftSettings(
         dataset=(data,),
         start=str(start),
-        batch=BatchSettings(images_per_step=QUESTIONS_A_STEP // count, questions_per_image=count),
+        batch=BatchSettings(images_per_step=images, questions_per_image=count),
         loop=LoopSettings(
             steps=steps,
             learning_rate=1e-3,

@@ -18,6 +18,7 @@ from georefer.dialects import DIALECTS
 from georefer.errors import ConfigError, GeoreferError, InputError
 from georefer.geometry import Frame
 from georefer.imagery.encode import decode_image
+from georefer.inference.said import said_to
 from georefer.models import Ask, FakeModel, load_model
 from georefer.serving import ServeSettings, running
 
@@ -397,6 +398,20 @@ def test_token_probabilities_are_kept(tmp_path):
         served(url, cache=tmp_path / "c.jsonl", logprobs=True).generate(ASKS[:1])
     row = json.loads((tmp_path / "c.jsonl").read_text())
     assert (row["text"], row["prompt"], row["logprobs"]) == ("ab", ASKS[0].prompt, [-0.5, -1.0])
+
+
+def test_a_served_answer_has_confidences_like_one_of_a_checkpoint(tmp_path):
+    """Also when it is found in the cache."""
+    tokens = [("[", 0.0), ("1", -0.1), (", ", 0.0), ("2", -0.2), (", ", 0.0), ("30", -0.3), (", ", 0.0), ("40]", -0.7)]
+    scores = {"content": [{"token": token, "bytes": list(token.encode()), "logprob": p} for token, p in tokens]}
+    message = {"content": "".join(token for token, _ in tokens)}
+    reply = 200, json.dumps({"choices": [{"message": message, "logprobs": scores}]}).encode()
+    with server(lambda number, body: reply) as (url, seen):
+        for _ in range(2):
+            model = served(url, cache=tmp_path / "c.jsonl", logprobs=True, dialect="georefer")
+            (said,) = said_to(model, ASKS[:1], 16)
+            assert (said.text, said.scores) == ("[1, 2, 30, 40]", (round(np.exp(-0.7), 4),))
+        assert len(seen) == 1
 
 
 def test_a_line_that_was_cut_is_asked_again_and_a_strange_file_is_refused(tmp_path):

@@ -31,6 +31,7 @@ PIECES, FLEX = "georefer_pieces", "georefer_flex"
 
 _LEAST_WIDTH = 16
 """Of a head: the kernels of FlexAttention multiply no narrower ones."""
+_KERNELS = 64
 _QUESTION_TOKENS = 384
 """Asked at once: enough to fill the processor, few enough that little is scored in vain."""
 
@@ -148,6 +149,9 @@ def _by_flex(
 
 @cache
 def _kernel() -> Callable[..., Any]:
+    # numbers of rows, windows, caps and gradients each want a kernel; beyond the limit all pairs would be scored
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(_KERNELS, limits.recompile_limit)
     compiled: Callable[..., Any] = torch.compile(flex_attention)
     return compiled
 

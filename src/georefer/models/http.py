@@ -32,6 +32,7 @@ from georefer.geometry import Frame
 from georefer.imagery.encode import encode_image
 from georefer.models.base import Ask
 from georefer.models.endpoint import Endpoint, Garbled, Refused, Spent, address_of
+from georefer.models.spans import Told, told
 from georefer.runlog import JsonLines
 
 _EXAMPLE = "http://localhost:8000/v1#model-name,dialect=qwen2.5-vl"
@@ -69,7 +70,7 @@ class HttpSettings:
     skip_refused: bool = False
     """Take "" for the answer where the server refuses a question (too long, filtered) instead of stopping."""
     logprobs: bool = False
-    """Also ask for each token's log probability, kept in `cache`."""
+    """Also ask for each token's log probability: answers then have confidences. Kept in `cache`."""
 
     def __post_init__(self) -> None:
         if self.dialect and self.dialect not in DIALECTS:
@@ -92,7 +93,7 @@ class HttpModel:
     frames: Callable[[tuple[int, int]], Frame] = field(repr=False)
 
     def __post_init__(self) -> None:
-        self._known: dict[str, str] = {}
+        self._known: dict[str, Told] = {}
         self._lock = threading.Lock()
         self._rows = JsonLines(self.settings.cache) if self.settings.cache else None
         if self._rows is not None:
@@ -111,15 +112,19 @@ class HttpModel:
 
         Where it ends with an error (the budget, a server that is gone), all answers that came are in the cache.
         """
+        return [answer.text for answer in self.told(asks, max_new_tokens)]
+
+    def told(self, asks: Sequence[Ask], max_new_tokens: int = 256) -> list[Told]:
+        """The answers of `generate` with their tokens, where `logprobs` is set and the server tells of them."""
         pictures = Pictures(self.settings.image)
         keys = [self._key(ask, pictures, max_new_tokens) for ask in asks]
-        texts = {key: self._known[key] for key in keys if key in self._known}
-        new = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in texts}
+        found = {key: self._known[key] for key in keys if key in self._known}
+        new = {key: ask for key, ask in zip(keys, asks, strict=True) if key not in found}
         if new:
-            texts |= self._ask_all(new, pictures, max_new_tokens)
-        return [texts[key] for key in keys]
+            found |= self._ask_all(new, pictures, max_new_tokens)
+        return [found[key] for key in keys]
 
-    def _ask_all(self, new: dict[str, Ask], pictures: Pictures, max_new_tokens: int) -> dict[str, str]:
+    def _ask_all(self, new: dict[str, Ask], pictures: Pictures, max_new_tokens: int) -> dict[str, Told]:
         jobs = [partial(self._ask, key, ask, pictures, max_new_tokens) for key, ask in new.items()]
         try:
             return dict(zip(new, self.endpoint.all(jobs, self.settings.concurrency), strict=True))
@@ -128,7 +133,7 @@ class HttpModel:
                 f"{failure}; answers so far are kept in {self.settings.cache}, run the same again to go on"
             ) from failure
 
-    def _ask(self, key: str, ask: Ask, pictures: Pictures, max_new_tokens: int) -> str:
+    def _ask(self, key: str, ask: Ask, pictures: Pictures, max_new_tokens: int) -> Told:
         body = {
             "model": self.name,
             "messages": chat(self.settings.system, pictures.data_url(ask.image_HW3), ask.prompt),
@@ -142,17 +147,17 @@ class HttpModel:
             if not self.settings.skip_refused:
                 raise
             self.endpoint.counts["refused"] += 1
-            return ""  # not kept: another server may take it
+            return Told("")  # not kept: another server may take it
         self._keep(key, ask.prompt, answer)
-        return answer.text
+        return answer.told
 
     def _keep(self, key: str, prompt: str, answer: _Answer) -> None:
         if self._rows is not None:
-            more = {"logprobs": answer.logprobs} if answer.logprobs else {}
-            row = {"key": key, "model": self.name, "prompt": _storable(prompt), "text": answer.text, **more}
+            more = {"logprobs": answer.logprobs, "ends": answer.told.ends} if answer.logprobs else {}
+            row = {"key": key, "model": self.name, "prompt": _storable(prompt), "text": answer.told.text, **more}
             with self._lock:
                 self._rows.append([row])
-                self._known[key] = answer.text
+                self._known[key] = answer.told
         self.endpoint.spend(answer.tokens)
 
     def _key(self, ask: Ask, pictures: Pictures, max_new_tokens: int) -> str:
@@ -256,7 +261,7 @@ def _served_frames(endpoint: Endpoint) -> Callable[[tuple[int, int]], Frame]:
 
 @dataclass(frozen=True)
 class _Answer:
-    text: str
+    told: Told
     tokens: int | None = None
     """Of prompt and answer; None where the server does not count."""
     logprobs: tuple[float, ...] = ()
@@ -274,7 +279,7 @@ def _read_answer(said: Any) -> _Answer:
         raise Garbled("an answer that is no text")
     tokens = usage.get("total_tokens") if isinstance(usage, dict) else None
     is_count = isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0
-    return _Answer(_storable(text or ""), tokens if is_count else None, _read_logprobs(scores))
+    return _Answer(told(_storable(text or ""), scores), tokens if is_count else None, _read_logprobs(scores))
 
 
 def _read_logprobs(scores: Any) -> tuple[float, ...]:
@@ -332,13 +337,19 @@ class Pictures:
             return self._urls[id(image_HW3)]
 
 
-def _read_known(rows: JsonLines) -> dict[str, str]:
+def _read_known(rows: JsonLines) -> dict[str, Told]:
     try:
-        return {str(row["key"]): str(row["text"]) for row in rows.read()}
+        return {str(row["key"]): _kept(row) for row in rows.read()}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{rows.path} was found where the answers kept of a served model are expected; mend or remove it"
         ) from error
+
+
+def _kept(row: dict[str, Any]) -> Told:
+    """An answer of the cache; of one kept by a georefer that did not place its tokens, the text alone."""
+    ends, logprobs = (tuple(row.get(key, ())) for key in ("ends", "logprobs"))
+    return Told(str(row["text"]), ends, logprobs) if len(ends) == len(logprobs) else Told(str(row["text"]))
 
 
 def _storable(text: str) -> str:

@@ -125,7 +125,7 @@ class SharedRows:
         positions_ABT = positions_ABT.to(self.family.device)
         if self._lean and layout is not self.layout:
             hidden_BTD = embedded["inputs_embeds"]
-            masks = attention_masks(self.family.decoder.config, layout, self.layout, hidden_BTD.dtype)
+            masks = attention_masks(self._lean.config, layout, self.layout, hidden_BTD.dtype)
             if isinstance(masks, Tensor):
                 return self._lean(hidden_BTD, positions_ABT[0], masks, self.cache)
         return run_decoder(self.family, embedded, positions_ABT, layout, self.layout, self.cache)

@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import math
 
+import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.visionreasoner import FILE, PROTOCOL
@@ -91,6 +94,39 @@ def test_form_and_repetition(content, form, accuracy, repeats):
 def test_objects_beyond_the_cap_are_free():
     many = objects(BOXES[:1] + [[500, 500, 510, 510]] * (MOST_OBJECTS - 1))
     assert vision_reward(answer(many), TRUTH)["accuracy"] == vision_reward(answer(many * 3), TRUTH)["accuracy"] > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 10, 11, 30])
+def test_points_of_crowded_boxes_are_those_of_the_rule(count):
+    # ten are told pair by pair and eleven by arrays; boxes crowd, so that several compete for one
+    rng = np.random.default_rng(count)
+    for spread in (20, 200):
+        corners_N2 = rng.integers(0, spread, (count, 2))
+        true_N4 = np.hstack([corners_N2, corners_N2 + rng.integers(0, 60, (count, 2))])
+        said_N4 = true_N4[rng.permutation(count)] + rng.integers(-9, 10, (count, 4))
+        said, true = (objects(of.tolist()) for of in (said_N4, true_N4))
+        said[0]["point_2d"] = [5000, 5000]  # outside its box
+        worth_PT = np.array([[worth(a, b) for b in true] for a in said])
+        expected = worth_PT[linear_sum_assignment(worth_PT, maximize=True)].sum() / count
+        assert vision_reward(answer(said), json.dumps(true))["accuracy"] == pytest.approx(expected, abs=1e-12)
+
+
+def worth(a, b):
+    """Points of a pair, straight from the rule."""
+    (x1, y1, x2, y2), (u1, v1, u2, v2), (x, y), (u, v) = a["bbox_2d"], b["bbox_2d"], a["point_2d"], b["point_2d"]
+    inter = max(0, min(x2, u2) - max(x1, u1) + 1) * max(0, min(y2, v2) - max(y1, v1) + 1)
+    union = (x2 - x1 + 1) * (y2 - y1 + 1) + (u2 - u1 + 1) * (v2 - v1 + 1) - inter
+    near = abs(x1 - u1) + abs(y1 - v1) + abs(x2 - u2) + abs(y2 - v2) < 40
+    at_point = math.dist((x, y), (u, v)) < 30 and x1 <= x <= x2 and y1 <= y <= y2
+    return (inter > 0 and inter / union > 0.5) + near + at_point
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_numbers_beyond_measure_are_compared_all_the_same(count):
+    odd = [[float("nan"), 0, 9, 9], [-1e308, -1e308, 1e308, 1e308], [float("-inf"), 0, 9, 9]]
+    rows = [*objects(BOXES * count), *[{"bbox_2d": box, "point_2d": [1, 1]} for box in odd]]
+    accuracy = vision_reward(answer(rows), json.dumps(objects(BOXES * count)))["accuracy"]
+    assert accuracy == pytest.approx(3 * 2 * count / len(rows))
 
 
 def test_a_right_empty_answer_earns_nothing_for_it():

@@ -3,12 +3,15 @@
 import gzip
 import json
 
+import numpy as np
 import pytest
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.geo_r1_ovd import coco_scores, pooled
 from georefer.evaluation.protocols.geo_r1_read import soft_f1
 from georefer.evaluation.protocols.vlm_r1 import OD_REWARDS, PROTOCOL
+from georefer.geometry import hbb_iou
+from georefer.scoring.detection import Ranked
 from georefer.training.rewards.published.reading import inset_iou, think_answer_form
 from georefer.training.rewards.published.vlm_r1 import (
     format_reward_rec,
@@ -206,6 +209,29 @@ def test_ap_of_one_image_is_cocos():
     coco = coco_scores(pool, len(said))["eval_results"]
     assert image_ap(said, truths) == pytest.approx(coco["mAP"], abs=1e-12)
     assert image_ap(said, truths, half=True) == pytest.approx(coco["AP_50"], abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 4, 7, 30])
+def test_ap_of_crowded_boxes_is_that_of_cocos_matching(count):
+    # some boxes have one truth to themselves and others compete for one; few are told pair by pair, many by arrays
+    rng = np.random.default_rng(count)
+    corners_N2 = rng.integers(0, 90 * count**0.5, (count, 2))
+    true_N4 = np.hstack([corners_N2, corners_N2 + rng.integers(20, 60, (count, 2))])
+    said_N4 = np.vstack([true_N4, true_N4])[rng.permutation(2 * count)] + rng.integers(-4, 5, (2 * count, 4))
+    ranked = Ranked.of_image(hbb_iou(said_N4, true_N4), np.ones(2 * count), limit=100)
+    expected = ranked.average_precisions(method="coco101", ties="given").mean()
+    assert image_ap(items(said_N4.tolist()), items(true_N4.tolist())) == pytest.approx(expected, abs=1e-12)
+
+
+def test_solutions_are_kept_and_not_changed():
+    solution, rows = fenced(items(BOXES)), items(BOXES[:1])
+    first = [map_reward(fenced(said), solution) for said in (rows, items(BOXES), [])]
+    assert first == [map_reward(fenced(said), solution) for said in (rows, items(BOXES), [])]
+    assert first[1] == pytest.approx(1) and first[2] == 0
+    with pytest.raises(KeyError):  # a solution without labels, at the first answer and at the next
+        map_reward(fenced(rows), fenced([{"bbox_2d": BOXES[0]}]))
+    with pytest.raises(KeyError):
+        map_reward(fenced(rows), fenced([{"bbox_2d": BOXES[0]}]))
 
 
 def test_a_box_with_one_pair_of_corners_swapped_is_free():
