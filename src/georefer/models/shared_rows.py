@@ -34,7 +34,10 @@ class Chunk:
 
 
 class SharedRows:
-    """Prefixes in a cache, ready for questions, each with the features of its image."""
+    """Prefixes in a cache, ready for questions, each with the features of its image.
+
+    Made with gradients, the pass over the prefixes serves learning too (`behind`).
+    """
 
     def __init__(self, family: Family, features: ImageFeatures, prefixes: Sequence[Prefix]):
         self.family = family
@@ -64,25 +67,36 @@ class SharedRows:
     def feed(self, chunks: Sequence[Chunk]) -> list[Tensor]:
         """Last hidden states (n, D) of the tokens of each chunk, which are then in the cache."""
         self._tidy()
+        if not any(chunk.ids for chunk in chunks):
+            return [self.ends[chunk.row][:0] for chunk in chunks]
+        rows, ids_BT, positions_ABT, layout = self._laid(chunks)
+        self.layout = self.layout.then(layout)
+        return _parted(chunks, rows, self._run(self.family.embed(ids_BT, None), positions_ABT, layout))
+
+    def behind(self, chunks: Sequence[Chunk]) -> list[Tensor]:
+        """Last hidden states (n, D) of chunks right behind their images, with gradients through both.
+
+        Nothing that was fed is seen, and nothing is kept. Gradients pass through the images once: use it once.
+        """
+        rows, ids_BT, positions_ABT, layout = self._laid(chunks)
+        images = Layout(*(value[:, : self._columns] for value in vars(self.layout).values()))
+        cache = Cache(layers=[_LearnedLayer(*layer.learned) for layer in self.cache.layers])
+        embedded = self.family.embed(ids_BT, None)
+        return _parted(
+            chunks, rows, run_decoder(self.family, embedded, positions_ABT, layout, images.then(layout), cache)
+        )
+
+    def _laid(self, chunks: Sequence[Chunk]) -> tuple[list[list[Chunk]], Tensor, Tensor, Layout]:
+        """Chunks by row, and their ids (B, T), rotary positions (A, B, T) and layout, padded on the right."""
         rows: list[list[Chunk]] = [[] for _ in self.prefixes]
         for chunk in chunks:
             rows[chunk.row].append(chunk)
         made = [self._columns_of(row) for row in rows]
         longest = max(len(row) for row in made)
-        if not longest:
-            return [self.ends[chunk.row][:0] for chunk in chunks]
         padded = [row + [(0, -1, 0, 0, 0)] * (longest - len(row)) for row in made]
         ids_BT, group_BT, segment_BT, place_BT, position_BT = torch.tensor(padded).to(self.family.device).unbind(-1)
         layout = Layout(group_BT, segment_BT, place_BT, torch.full_like(ids_BT, -1))
-        self.layout = self.layout.then(layout)
-        axes = len(self.prefixes[0].positions_AP)
-        hidden_BTD = self._run(self.family.embed(ids_BT, None), position_BT.expand(axes, -1, -1), layout)
-        parts: dict[int, Tensor] = {}
-        for row, hidden_TD in zip(rows, hidden_BTD, strict=True):
-            sizes = [len(chunk.ids) for chunk in row]
-            split = hidden_TD[: sum(sizes)].split(sizes)
-            parts |= {id(chunk): part for chunk, part in zip(row, split, strict=True)}
-        return [parts[id(chunk)] for chunk in chunks]
+        return rows, ids_BT, position_BT.expand(len(self.prefixes[0].positions_AP), -1, -1), layout
 
     def _columns_of(self, chunks: Sequence[Chunk]) -> list[tuple[int, int, int, int, int]]:
         """(id, group, segment, place, rotary position) of the tokens of one row."""
@@ -131,12 +145,26 @@ class SharedRows:
         return run_decoder(self.family, embedded, positions_ABT, layout, self.layout, self.cache)
 
 
+def _parted(chunks: Sequence[Chunk], rows: Sequence[Sequence[Chunk]], hidden_BTD: Tensor) -> list[Tensor]:
+    """Hidden states of rows as those of each chunk, in the order of the chunks."""
+    parts: dict[int, Tensor] = {}
+    for row, hidden_TD in zip(rows, hidden_BTD, strict=True):
+        sizes = [len(chunk.ids) for chunk in row]
+        split = hidden_TD[: sum(sizes)].split(sizes)
+        parts |= {id(chunk): part for chunk, part in zip(row, split, strict=True)}
+    return [parts[id(chunk)] for chunk in chunks]
+
+
 class _GrowingLayer(DynamicLayer):
-    """Keys and values in a buffer with room: a step writes its own columns and copies nothing."""
+    """Keys and values in a buffer with room: a step writes its own columns and copies nothing.
+
+    `learned` are those of the first step as they were computed, with their gradients; the buffer is written to again.
+    """
 
     keys: Any
     values: Any
     length = 0
+    learned: tuple[Tensor, Tensor]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
@@ -145,6 +173,10 @@ class _GrowingLayer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+            if key_states.requires_grad or value_states.requires_grad:
+                self.learned = key_states, value_states
+                self.update(key_states.detach(), value_states.detach())
+                return self.learned
         start, self.length = self.length, self.length + key_states.shape[2]
         self.keys = _written(self.keys, start, key_states)
         self.values = _written(self.values, start, value_states)
@@ -160,6 +192,20 @@ class _GrowingLayer(DynamicLayer):
             kept = buffer[:, :, start : self.length].gather(2, index_BHKD)
             buffer[:, :, start : start + kept.shape[2]] = kept
         self.length = start + order_BK.shape[1]
+
+
+class _LearnedLayer(DynamicLayer):
+    """Keys and values that a pass sees before its own, with gradients through both."""
+
+    keys: Any
+    values: Any
+
+    def __init__(self, keys: Tensor, values: Tensor):
+        super().__init__()
+        self.keys, self.values, self.is_initialized = keys, values, True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return torch.cat([self.keys, key_states], dim=2), torch.cat([self.values, value_states], dim=2)
 
 
 def _written(buffer: Tensor, start: int, new: Tensor) -> Tensor:
