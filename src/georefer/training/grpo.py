@@ -50,6 +50,10 @@ def grpo(settings: GrpoSettings, out: Path | str) -> Path:
     return train_and_save(settings, data, model, run.step, settings.loop, Path(out), about={"left_out": lost})
 
 
+DRY_STEPS = 10
+"""Steps in a row without anything to learn after which that is said."""
+
+
 class GrpoRun:
     """The steps of a run; `step` is what the loop takes."""
 
@@ -59,6 +63,7 @@ class GrpoRun:
         self.answerer = Answerer(settings, model, prompts, folder)
         self.log = RolloutLog(folder, self.answerer.earnings.names)
         self.held: tuple[int, list[Answered]] = (-1, [])
+        self.dry = 0
 
     def step(self, at: Progress) -> Work:
         """This process's part of one step; answers are drawn at the first of the steps that learn from them."""
@@ -67,11 +72,12 @@ class GrpoRun:
             self.held = (number, self._answered(number, at))
         rollouts = [rollout for micro in self.held[1] for rollout in micro.rollouts]
         parts = [self._measured(rollouts)] if rollouts else []
+        self._watch(rollouts)
         for micro in self.held[1]:
             if learned := [r for r in micro.rollouts if not r.is_equal or self.settings.equal_groups == "keep"]:
                 parts.append(self._learned(micro.seen, learned))
         names = {name for part in parts for name in part.counts}
-        return Work(parts, dict.fromkeys(names, 0.0) | {"policy": 1.0, "kl": self.settings.kl_weight})
+        return Work(parts, dict.fromkeys(names, 0.0) | {"policy": 1.0, "kl": self.settings.kl_weight}, shows="reward")
 
     def _answered(self, number: int, at: Progress) -> list[Answered]:
         """A batch of answers, drawn and valued now or, where a run goes on amid its steps, as they were."""
@@ -86,6 +92,15 @@ class GrpoRun:
             said = [(rollout, micro.seen.images[rollout.place.image]) for micro in micros for rollout in micro.rollouts]
             self.log.write(at, said)
         return micros
+
+    def _watch(self, rollouts: Sequence[Rollout]) -> None:
+        """Says when the rewards tell no answer from another for long: nothing is learned then, at full cost."""
+        self.dry = 0 if not all(rollout.is_equal for rollout in rollouts) else self.dry + 1
+        if self.dry == DRY_STEPS:
+            say(
+                f"warning   all answers to each question earned the same for {DRY_STEPS} steps, so nothing is learned; "
+                "the rewards may be too easy, too hard or blind to what differs (see rollouts.html)"
+            )
 
     def _measured(self, rollouts: Sequence[Rollout]) -> Part:
         """What is recorded of a batch of answers, and not learned."""

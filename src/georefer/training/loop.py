@@ -88,7 +88,7 @@ class _Run:
     validate: Validate | None
     save_best: SaveBest | None
     started: float = field(default_factory=time.monotonic)
-    loss: float = math.nan
+    shown: tuple[str, float] = ("loss", math.nan)
 
     def __post_init__(self) -> None:
         self.minutes_before = self.standing.minutes
@@ -100,7 +100,7 @@ class _Run:
         at = self.now(first)
         for number in progress(
             range(first, steps), "training", steps, "step",
-            done=first, is_shown=self.processes.is_main, note=lambda: f"loss {self.loss:.4g}",
+            done=first, is_shown=self.processes.is_main, note=lambda: f"{self.shown[0]} {self.shown[1]:.4g}",
         ):  # fmt: skip
             at = self.now(number)
             if at.share >= 1.0:
@@ -130,8 +130,9 @@ class _Run:
         rate = learning_rate(at, self.settings)
         set_rate(self.processes.optimiser, rate)
         torch.manual_seed(_seed(self.settings.seed, at))
-        taken = take_step(self.step(at), at, self.processes, self.settings)
-        self.loss = taken.total
+        work = self.step(at)
+        taken = take_step(work, at, self.processes, self.settings)
+        self.shown = (work.shows, taken.losses.get(work.shows, taken.total))
         if self.metrics:
             self.metrics.add(taken)
             done = at.step + 1

@@ -25,7 +25,8 @@ _MOST_SHAPES = 40
 _MOST_LETTERS = 2_000
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#1b1b1b}"
-    "section{display:flex;flex-wrap:wrap;gap:1.2em;border-top:1px solid #ccc;padding:1em 0}svg{flex:none}"
+    "section{display:flex;flex-wrap:wrap;align-items:flex-start;gap:1.2em;border-top:1px solid #ccc;padding:1em 0}"
+    "svg{flex:none}"
     "div{flex:1 1 24em;min-width:0}table{border-collapse:collapse;width:100%}td{padding:.15em .5em;vertical-align:top}"
     "td:first-child{white-space:nowrap;font-variant-numeric:tabular-nums}code{overflow-wrap:anywhere}"
     "tr:hover{background:#f0f0f0}"

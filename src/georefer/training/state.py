@@ -105,8 +105,8 @@ class State:
         ours = json.loads(json.dumps(self.identity, default=str))
         if different := sorted(k for k in {*ours, *theirs} if ours.get(k) != theirs.get(k)):
             raise CheckpointError(
-                f"{self.folder} was made with another {', '.join(different)}; continue with the same recipe and data, "
-                "or choose another output folder"
+                f"{self.folder} was made with different {', '.join(different)}; continue with the same recipe and "
+                "data, or choose another output folder"
             )
 
     def _whole(self) -> Iterator[tuple[str, Tensor]]:

@@ -43,8 +43,10 @@ class Work:
     """This process's share of a step; it may be empty as long as another process has some.
 
     The step minimises the sum over names of weight x (all sums) / (all counts), over all parts of all processes. A
-    weight is 1 where not named; a loss of weight 0 is recorded only. Weights are the same in every process.
+    weight is 1 where not named; a loss of weight 0 is recorded only. Weights are the same in every process. `shows` is
+    the one that people watch, by default all that is minimised.
     """
 
     parts: Sequence[Part]
     weights: Mapping[str, float] = field(default_factory=dict)
+    shows: str = "loss"

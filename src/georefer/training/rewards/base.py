@@ -295,7 +295,8 @@ class Reward:
             if self.reads and one.dialect.name != self.reads:
                 lack = f"the dialect {one.dialect.name}, where only {self.reads} is read"
             if lack:
-                raise InputError(f"the reward {self.name} was given a question with {lack}; choose another reward")
+                asked = f"question of the task {one.question.task}" if one.question else "question"
+                raise InputError(f"the reward {self.name} was given a {asked} with {lack}; choose another one")
 
     def renamed(self, name: str) -> Reward:
         return replace(self, name=name)
