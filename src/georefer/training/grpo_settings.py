@@ -73,7 +73,7 @@ class GrpoSettings:
     task_rewards: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """For the questions of a task, in place of these."""
     labelled: bool = False
-    """Whether a shape must bear the right label."""
+    """Whether a shape must bear the right label, in the tasks whose answers say labels."""
     task_weights: Mapping[str, float] = field(default_factory=dict)
     """How much likelier a question of a task is drawn; 1 where not named, never if 0."""
     log_every: int = 1

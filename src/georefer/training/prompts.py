@@ -93,7 +93,9 @@ class PromptMaker:
         frame, dialect = self.model.frame_for(scene.size), self.model.dialect
         try:
             answer = task.answer(question, scene, dialect, frame)
-            truth = Truth.of(question, scene, dialect, frame, labelled=self.labelled)
+            # a task that names the class in its question has none in its answers
+            is_named = self.labelled and any(dialect.read(answer, frame).objects.labels_N)
+            truth = Truth.of(question, scene, dialect, frame, labelled=is_named)
             truth.spoken  # noqa: B018 - raises what the dialect cannot say
         except ValueError:
             lost[f"{question.task}: {UNSAYABLE}"] += 1
