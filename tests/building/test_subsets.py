@@ -72,15 +72,19 @@ def test_by_object_every_pick_is_one_object_with_one_question_a_task(dataset, tm
     assert all(len(set(ids)) == 5 for ids in by_label.values())  # other images before other objects of the same
 
 
-def test_by_image_every_question_about_the_class_is_kept(dataset, tmp_path):
+def test_by_image_every_question_about_the_class_is_kept_and_those_about_absent_ones(dataset, tmp_path):
     manifest = write_subsets(dataset, tmp_path / "out", SubsetSettings((2,), "image"))
     labels = {s.id: dict(zip(s.objects.ids_N, s.objects.labels_N, strict=True)) for s in dataset.scenes("train")}
     for pick in manifest["subsets"]["2"]["picks"]:
-        expected = {
-            q.id for q in dataset.questions("train")
-            if q.scene_id == pick["scene_id"] and class_of(q, labels[q.scene_id]) == pick["label"]
-        }  # fmt: skip
-        assert set(pick["questions"]) == expected and len(expected) >= 2  # rec and detection, where drawn presence
+        of_image = [q for q in dataset.questions("train") if q.scene_id == pick["scene_id"]]
+        expected = {q.id for q in of_image if class_of(q, labels[q.scene_id]) == pick["label"]}
+        assert len(expected) >= 2  # rec and detection, where drawn presence
+        absent = {q.id for q in of_image if {q.params.get("label")} - {None, *labels[q.scene_id].values()}}
+        assert set(pick["questions"]) == expected | absent
+        assert all(not q.answer_ids for q in of_image if q.id in absent)
+    questions = {q.id: q for q in dataset.questions("train")}
+    kept = [questions[i] for pick in manifest["subsets"]["2"]["picks"] for i in pick["questions"]]
+    assert {q.answer_text for q in kept if q.task == "presence"} == {"yes", "no"}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(dataset, tmp_path):

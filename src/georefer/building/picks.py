@@ -51,20 +51,30 @@ def class_of(question: Question, labels: Mapping[str, str]) -> str | None:
 
 
 def candidates(questions: Sequence[Question], images: Mapping[str, Image], by: str) -> list[Pick]:
-    """Every pick there could be, by "object" or by "image"; questions about several classes or none are in none."""
+    """Every pick there could be, by "object" or by "image"; questions about several classes or none are in none.
+
+    A pick by image brings the questions about classes that it does not show: who learned from right finds alone would
+    find something everywhere.
+    """
     grouped: dict[tuple[str, str, str | None], list[Question]] = defaultdict(list)
+    absent: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
         label = class_of(question, images[question.scene_id].labels)
+        if label is None and not question.answer_ids and isinstance(question.params.get("label"), str):
+            absent[question.scene_id].append(question)
         if label is None or (by == "object" and len(question.answer_ids) != 1):
             continue
         grouped[label, question.scene_id, question.answer_ids[0] if by == "object" else None].append(question)
-    return [Pick(*key, tuple(q.id for q in _asked(found, by))) for key, found in grouped.items()]
-
-
-def _asked(questions: Sequence[Question], by: str) -> list[Question]:
-    """All questions of an image; of an object one for each task, chosen by hash."""
     if by == "image":
-        return list(questions)
+        return [
+            Pick(label, scene, None, tuple(q.id for q in (*found, *absent[scene])))
+            for (label, scene, _), found in grouped.items()
+        ]
+    return [Pick(*key, tuple(q.id for q in _one_a_task(found))) for key, found in grouped.items()]
+
+
+def _one_a_task(questions: Sequence[Question]) -> list[Question]:
+    """Of an object's questions one for each task, chosen by hash."""
     by_task: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
         by_task[question.task].append(question)

@@ -9,7 +9,7 @@ As in Geo-R1's few-shot sets (Zhao et al. 2025), a shot is counted per class and
 one. What a shot is differs between papers, so it is said:
 
     object   an object with one question per task of which it is the whole answer: k image-query-truth triples
-    image    an image that shows the class, with all questions about the class in it
+    image    an image that shows the class, with all questions about the class in it, and about classes it does not show
 
 The order of picks follows from hashes of seed and ids alone, so other images added to a dataset move no pick but their
 own. Images over ground that was picked before come last (turned copies and overlapping chips are no second example).
