@@ -115,9 +115,10 @@ def _drawn(model: TransformersModel, dataset: Dataset, settings: FilterSettings)
 
 def _chunks(prompts: Sequence[Prompts], questions: int) -> Iterator[tuple[int, list[Prompts]]]:
     """Scenes with about so many questions, and the number of the first."""
-    start, some = 0, []
+    start = 0
+    some: list[Prompts] = []
     for number, scene in enumerate(prompts):
-        if some and sum(len(s.asked) for s in some) + len(scene.asked) > questions:
+        if some and sum(len(one.asked) for one in [*some, scene]) > questions:
             yield start, some
             start, some = number, []
         some.append(scene)
