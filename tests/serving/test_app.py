@@ -18,7 +18,7 @@ from tests.serving.test_questions import IMAGE_HW3, TEXT, data_url, picture, req
 from georefer.errors import ConfigError, InputError
 from georefer.geometry import Frame
 from georefer.imagery.encode import encode_image
-from georefer.models import FakeModel
+from georefer.models import Ask, FakeModel, load_model
 from georefer.serving import ServeSettings, is_loopback, running, serve
 
 FREE = ServeSettings(port=0)
@@ -72,6 +72,27 @@ def test_the_openai_client_is_answered(url):
         client.chat.completions.create(model="fake-1", messages=ask()["messages"], temperature=1)
     with pytest.raises(openai.NotFoundError, match="not served here"):
         client.chat.completions.create(model="gpt-4o", messages=ask()["messages"])
+
+
+def test_a_model_that_tells_no_tokens_says_so(url):
+    refused = post(url, ask(logprobs=True))
+    assert refused.status_code == 400 and "tells no log probabilities" in refused.json()["error"]["message"]
+
+
+def test_tokens_and_cut_answers_are_told():
+    tiny = load_model("tiny-synthetic")
+    with running(tiny) as url:
+        client, messages = openai.OpenAI(base_url=url, api_key="none"), ask("Find every building.")["messages"]
+        whole = client.chat.completions.create(model=tiny.name, messages=messages, logprobs=True).choices[0]
+        cut = client.chat.completions.create(model=tiny.name, messages=messages, max_tokens=1).choices[0]
+        served = load_model(f"{url}#{tiny.name},logprobs=true")
+        (here,) = tiny.answers([Ask(IMAGE_HW3, "Find every building.")])
+        (told,) = served.told([Ask(IMAGE_HW3, "Find every building.")])
+    rows = whole.logprobs.content
+    assert b"".join(bytes(row.bytes) for row in rows).decode() == whole.message.content == here.text == told.text
+    assert np.allclose([row.logprob for row in rows], here.logprobs, atol=1e-5) and whole.finish_reason == "stop"
+    assert told.spans == here.spans and np.allclose(told.logprobs, here.logprobs, atol=1e-5)
+    assert cut.finish_reason == "length" and cut.logprobs is None
 
 
 def test_dialect_and_frames_are_told(url):

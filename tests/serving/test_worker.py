@@ -54,7 +54,7 @@ def test_what_came_meanwhile_is_answered_in_batches(busy):
     for job in waiting:
         worker.put(job)
     model.go_on.set()
-    assert [job.answer.result(60) for job in waiting] == ["a", "b", "c", "d"]
+    assert [job.answer.result(60).told.text for job in waiting] == ["a", "b", "c", "d"]
     assert model.seen == [(["first"], 5), (["a", "b", "c"], 5), (["d"], 5)]
 
 
@@ -64,7 +64,7 @@ def test_answers_of_other_lengths_are_asked_apart(busy):
     for job in waiting:
         worker.put(job)
     model.go_on.set()
-    assert [job.answer.result(60) for job in waiting] == ["a", "b", "c"]
+    assert [job.answer.result(60).told.text for job in waiting] == ["a", "b", "c"]
     assert model.seen[1:] == [(["b"], 2), (["a", "c"], 5)]
 
 
@@ -74,7 +74,7 @@ def test_only_the_question_at_fault_fails(busy):
     for job in waiting:
         worker.put(job)
     model.go_on.set()
-    assert (waiting[0].answer.result(60), waiting[2].answer.result(60)) == ("a", "c")
+    assert (waiting[0].answer.result(60).told.text, waiting[2].answer.result(60).told.text) == ("a", "c")
     with pytest.raises(InputError, match="it is bad"):
         waiting[1].answer.result(60)
     assert worker.is_alive
@@ -87,7 +87,7 @@ def test_a_cancelled_question_is_not_asked(busy):
         worker.put(job)
     assert waiting[0].answer.cancel()
     model.go_on.set()
-    assert waiting[1].answer.result(60) == "b"
+    assert waiting[1].answer.result(60).told.text == "b"
     assert model.seen[1:] == [(["b"], 5)]
 
 

@@ -24,8 +24,9 @@ from typing import Any
 
 from georefer.errors import ConfigError, GeoreferError, InputError, MissingExtra
 from georefer.models.base import Ask, Model
+from georefer.models.spans import Told
 from georefer.serving.questions import Asked, Images, Wrong, read_request
-from georefer.serving.worker import Job, Worker
+from georefer.serving.worker import Answer, Job, Worker, tells_tokens
 
 try:
     import uvicorn
@@ -174,19 +175,21 @@ class _App:
             raise Wrong("too many requests are under way; come again", 429, "rate_limit_exceeded")
         self._under_way += 1
         try:
-            job = await run_in_threadpool(self._job, await self._body(request))
+            asked, job = await run_in_threadpool(self._job, await self._body(request))
             self._worker.put(job)
-            text = await _while_there(request, asyncio.wrap_future(job.answer))
+            answer = await _while_there(request, asyncio.wrap_future(job.answer))
         finally:
             self._under_way -= 1
-        return JSONResponse(self._completion(text))
+        return JSONResponse(self._completion(answer, asked.logprobs))
 
-    def _job(self, body: bytes) -> Job:
+    def _job(self, body: bytes) -> tuple[Asked, Job]:
         try:
-            asked: Asked = read_request(json.loads(body), self._names)
+            asked = read_request(json.loads(body), self._names)
         except (ValueError, RecursionError):
             raise Wrong("the request is no JSON; send an object with model and messages") from None
-        return Job(Ask(self._images.decoded(asked.encoded), asked.prompt), asked.max_tokens)
+        if asked.logprobs and not tells_tokens(self._model):
+            raise Wrong(f"the model {self._names[0]} tells no log probabilities; leave logprobs out")
+        return asked, Job(Ask(self._images.decoded(asked.encoded), asked.prompt), asked.max_tokens)
 
     async def _body(self, request: Request) -> bytes:
         most, body = self._settings.most_bytes, bytearray()
@@ -202,17 +205,20 @@ class _App:
             raise Wrong("the client is gone", _ENDED) from None
         return bytes(body)
 
-    def _completion(self, text: str) -> dict[str, Any]:
-        """In OpenAI's form; tokens are not counted, so `usage` is left out and `finish_reason` is always "stop"."""
-        said = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    def _completion(self, answer: Answer, logprobs: bool) -> dict[str, Any]:
+        """In OpenAI's form; prompts are not counted in tokens, so `usage` is left out."""
+        said = _sendable(answer.told.text).decode("utf-8")
         message = {"role": "assistant", "content": said, "refusal": None}
         return {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": self._names[0],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
-        }
+            "choices": [{
+                "index": 0, "message": message, "finish_reason": "length" if answer.is_cut else "stop",
+                "logprobs": {"content": _tokens(answer.told), "refusal": None} if logprobs else None,
+            }],
+        }  # fmt: skip
 
     async def _models(self, request: Request) -> JSONResponse:
         self._check_key(request)
@@ -252,7 +258,21 @@ def _key(variable: str) -> bytes:
     return key
 
 
-async def _while_there(request: Request, answer: asyncio.Future[str]) -> str:
+def _tokens(told: Told) -> list[dict[str, Any]]:
+    """What each token adds to the text and its log probability, in OpenAI's form."""
+    pieces = [_sendable(told.text[start:end]) for start, end in told.spans]
+    return [
+        {"token": piece.decode("utf-8"), "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
+        for piece, logprob in zip(pieces, told.logprobs, strict=True)
+    ]
+
+
+def _sendable(text: str) -> bytes:
+    """Half characters, which JSON cannot hold, are spelled."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+async def _while_there(request: Request, answer: asyncio.Future[Answer]) -> Answer:
     """The answer; given up when the client goes, so that no work is done for nobody."""
 
     async def gone() -> None:

@@ -29,7 +29,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "temperature": (0,),
     "n": (1,),
     "stream": (False,),
-    "logprobs": (False,),
+    "logprobs": (False, True),
     "top_logprobs": (0,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
@@ -56,11 +56,15 @@ class Wrong(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What a request asks: its prompt, its image as the bytes of a PNG or JPEG, and how long the answer may be."""
+    """What a request asks: its prompt, its image as the bytes of a PNG or JPEG, and how long the answer may be.
+
+    With `logprobs` the answer comes with its tokens and how sure the model was of each.
+    """
 
     prompt: str
     encoded: bytes
     max_tokens: int
+    logprobs: bool = False
 
 
 def read_request(body: Any, names: tuple[str, ...]) -> Asked:
@@ -70,7 +74,7 @@ def read_request(body: Any, names: tuple[str, ...]) -> Asked:
     if (model := body.get("model")) not in (None, *names):
         raise Wrong(f"the model {str(model)[:100]!r} is not served here; name {names[0]}", 404, "model_not_found")
     _check_fields(body)
-    return Asked(*_read_messages(body.get("messages")), _read_max_tokens(body))
+    return Asked(*_read_messages(body.get("messages")), _read_max_tokens(body), body.get("logprobs") is True)
 
 
 def _check_fields(body: dict[str, Any]) -> None:

@@ -8,9 +8,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from georefer.models.base import Ask, Model
+from georefer.models.spans import Told
 
 GATHER_S = 0.01
 """Waited for company after a first question: little beside an answer, enough for requests sent together."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said; `is_cut` where the tokens ran out before its end."""
+
+    told: Told
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +28,7 @@ class Job:
 
     ask: Ask
     max_tokens: int
-    answer: Future[str] = field(default_factory=Future)
+    answer: Future[Answer] = field(default_factory=Future)
 
 
 class Worker:
@@ -79,9 +88,9 @@ class Worker:
         if not jobs:
             return
         try:
-            texts = self._model.generate([job.ask for job in jobs], jobs[0].max_tokens)
-            if len(texts) != len(jobs):
-                raise RuntimeError(f"the model gave {len(texts)} answers to {len(jobs)} questions")
+            answers = answers_of(self._model, [job.ask for job in jobs], jobs[0].max_tokens)
+            if len(answers) != len(jobs):
+                raise RuntimeError(f"the model gave {len(answers)} answers to {len(jobs)} questions")
         except Exception as error:  # noqa: BLE001  (handed to the request; the server goes on)
             if len(jobs) > 1:
                 for job in jobs:
@@ -89,5 +98,20 @@ class Worker:
                 return
             jobs[0].answer.set_exception(error)
             return
-        for job, text in zip(jobs, texts, strict=True):
-            job.answer.set_result(text)
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer.set_result(answer)
+
+
+def tells_tokens(model: Model) -> bool:
+    """Whether a model says of its answers which tokens they are made of, and how sure it was of each."""
+    return hasattr(model, "answers")
+
+
+def answers_of(model: Model, asks: list[Ask], max_tokens: int) -> list[Answer]:
+    """Greedy answers in the order asked; those of a model that tells no tokens have none, and seem to have ended."""
+    if tells_tokens(model):
+        return [
+            Answer(Told(said.text, tuple(end for _, end in said.spans), said.logprobs), said.stopped == "length")
+            for said in model.answers(asks, max_tokens)  # type: ignore[attr-defined]
+        ]
+    return [Answer(Told(text)) for text in model.generate(asks, max_tokens)]
