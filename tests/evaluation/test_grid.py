@@ -48,6 +48,7 @@ def settings(data, tmp_path_factory):
             "start": Arm(), "sft": Arm("sft"), "sft-thoughts": Arm("sft", "asked", lora=True),
             "sft-filtered": Arm("sft", "filtered"), "rl": Arm("grpo"),
             "rl-thinks": Arm("grpo", "asked", learning_rate=2e-3),
+            "both": Arm("grpo", steps=2, after="sft"), "lost": Arm("grpo", after="sft-filtered"),
         },
         sft=SftSettings(loop=loop), grpo=GrpoSettings(rewards={"iou": 1.0}, loop=loop, draw=DrawSettings(answers=2)),
         adapters=TuneSettings(vision="frozen", projector="full", rank=2, alpha=2),
@@ -66,7 +67,7 @@ def test_every_arm_stands_in_every_table(settings, done):
     assert (out / "grid.md").read_text() == text
     cells = json.loads((out / "grid.json").read_text())["cells"]
     # the random start thinks its way to nothing, so that arm has nothing to learn
-    arms = [arm for arm in settings.arms if arm != "sft-filtered"]
+    arms = [arm for arm in settings.arms if arm not in ("sft-filtered", "lost")]
     assert [(c["test"], c["shots"], c["arm"]) for c in cells] == [
         (test, shots, arm) for test in ("home", "away") for shots in (1, 2) for arm in arms
     ]
@@ -75,6 +76,7 @@ def test_every_arm_stands_in_every_table(settings, done):
     spent = json.loads((out / "grid.json").read_text())["spent"]
     assert {arm: told["answers"] for arm, told in spent.items()} == {
         "start": 0, "sft": 2, "sft-thoughts": 2, "sft-filtered": 0, "rl": 4, "rl-thinks": 4,
+        "both": 10, "lost": 0,
     }  # fmt: skip
 
 
@@ -100,6 +102,17 @@ def test_all_arms_learn_from_one_draw_and_are_asked_the_same(settings, done):
     assert prompts["sft-thoughts"] == prompts["rl-thinks"] and prompts["rl"].keys() == prompts["rl-thinks"].keys()
     assert all("think" in text for text in prompts["rl-thinks"].values())
     assert not any("think" in text for text in prompts["rl"].values())
+
+
+def test_an_arm_goes_on_from_another_s_model(settings, tmp_path):
+    arms = {"sft": Arm("sft"), "both": Arm("grpo", after="sft")}
+    kept = replace(
+        settings, arms=arms, seeds=(0,), shots=(1,), tests={"home": settings.tests["home"]}, keep_models=True
+    )
+    grid(kept, tmp_path)
+    runs = {arm: tmp_path / "runs" / module.Run(arm, 1, 0).folder for arm in arms}
+    begun = json.loads((runs["both"] / "model" / "training.json").read_text())["settings"]["start"]
+    assert begun == str(runs["sft"] / "model")
 
 
 def test_thoughts_that_are_learned_are_the_dataset_s_own(settings, done, data):
@@ -133,6 +146,8 @@ def test_another_grid_is_refused_in_the_folder(settings, done):
         ({"against": "nobody"}, "which is no arm"),
         ({"arms": {}}, "at least one of arms"),
         ({"task": "tea"}, "there is no task 'tea'"),
+        ({"arms": {"rl": Arm("grpo", after="sft"), "sft": Arm("sft")}, "against": ""}, "named before it"),
+        ({"arms": {"a": Arm(), "rl": Arm("grpo", after="a")}, "against": ""}, "a trained arm"),
         ({"seeds": ()}, "at least one seed"),
     ],
 )
@@ -141,6 +156,8 @@ def test_wrong_settings(settings, change, says):
         replace(settings, **change)
     with pytest.raises(ValueError, match="for the method sft alone"):
         Arm("grpo", "filtered")
+    with pytest.raises(ValueError, match="not none"):
+        Arm(after="sft")
 
 
 def test_the_recipe_is_read(capsys, tmp_path):

@@ -61,8 +61,14 @@ class Arm:
     """Adapters (`adapters`) in place of all weights."""
     learning_rate: float | None = None
     """In place of the method's."""
+    steps: int | None = None
+    """In place of the grid's."""
+    after: str = ""
+    """The arm, named before this one, from whose model it goes on (at the same shots and seed)."""
 
     def __post_init__(self) -> None:
+        if self.after and self.method == "none":
+            raise ValueError(f"an arm goes on after '{self.after}' by the method sft or grpo, not none")
         if self.thoughts == "filtered" and self.method != "sft":
             raise ValueError(f"thoughts are filtered for the method sft alone, not {self.method}")
 
@@ -114,6 +120,10 @@ class GridSettings:
             raise ValueError("there must be at least one of arms and tests")
         if self.against and self.against not in self.arms:
             raise ValueError(f"against is '{self.against}', which is no arm; known: {', '.join(self.arms)}")
+        names = list(self.arms)
+        for place, (name, arm) in enumerate(self.arms.items()):
+            if arm.after and (arm.after not in names[:place] or self.arms[arm.after].method == "none"):
+                raise ValueError(f"the arm {name} goes on after '{arm.after}'; expected a trained arm named before it")
         if self.task not in TASKS:
             raise ValueError(f"there is no task '{self.task}'; known: {', '.join(TASKS)}")
         if not self.seeds or self.steps < 1 or self.max_new_tokens < 1:
@@ -164,6 +174,8 @@ class _Grid:
         for number, run in enumerate(runs, 1):
             say(f"run {number} of {len(runs)}: {run.arm}, {run.shots} shots, seed {run.seed}")
             self._done(run)
+        for run in runs:
+            self._tidied(run)
         against = self.settings.against or next(iter(self.settings.arms))
         cells = list(cells_of(self._answers(), self.settings.task, against))
         spent = {run: self._spent(run) for run in runs}
@@ -221,7 +233,7 @@ class _Grid:
         try:
             model = self._trained(run, arm, folder)
         except DatasetError as error:
-            if arm.thoughts != "filtered":
+            if arm.thoughts != "filtered" and not arm.after:
                 raise
             # a start that never thinks its way to the truth has nothing to learn from: that is a result
             say(f"left out  {run.arm}, {run.shots} shots, seed {run.seed}: {error}")
@@ -236,10 +248,15 @@ class _Grid:
             evaluate(model, self._test(name, arm.asked), asked, folder / f"on-{name}")
         trained = folder / "model" / "training.json"
         minutes = json.loads(trained.read_text(encoding="utf-8"))["minutes"] if trained.is_file() else 0.0
-        write_json(folder / "done.json", {"minutes": minutes, "answers": self._learned(arm)})
-        if not self.settings.keep_models:
-            for left in ("model", "state", "best"):
-                shutil.rmtree(folder / left, ignore_errors=True)
+        before = self._spent(replace(run, arm=arm.after)).get("minutes", 0.0) if arm.after else 0.0
+        write_json(folder / "done.json", {"minutes": before + minutes, "answers": self._learned(arm)})
+        if run.arm not in {other.after for other in self.settings.arms.values()}:
+            self._tidied(run)
+
+    def _tidied(self, run: Run) -> None:
+        """Models are large, and not needed once all that goes on from them is done."""
+        for left in () if self.settings.keep_models else ("model", "state", "best"):
+            shutil.rmtree(self.out / "runs" / run.folder / left, ignore_errors=True)
 
     def _trained(self, run: Run, arm: Arm, folder: Path) -> TransformersModel:
         if arm.method == "none":
@@ -247,10 +264,16 @@ class _Grid:
         data = (self._set(run.shots, run.seed, arm.variant),)
         own, settings = getattr(self.settings, arm.method), self.settings
         loop = replace(
-            own.loop, steps=settings.steps, seed=run.seed, learning_rate=arm.learning_rate or own.loop.learning_rate
-        )
+            own.loop, steps=arm.steps or settings.steps, seed=run.seed,
+            learning_rate=arm.learning_rate or own.loop.learning_rate,
+        )  # fmt: skip
+        start = settings.start
+        if arm.after:
+            start = str(self.out / "runs" / replace(run, arm=arm.after).folder / "model")
+            if not Path(start).is_dir():
+                raise DatasetError(f"the arm {arm.after} was left out, and with it what goes on from it")
         tune = settings.adapters if arm.lora else own.tune
-        recipe = replace(own, dataset=data, start=settings.start, batch=settings.batch, tune=tune, loop=loop)
+        recipe = replace(own, dataset=data, start=start, batch=settings.batch, tune=tune, loop=loop)
         if isinstance(recipe, GrpoSettings):
             thoughts: Literal["always", "never"] = "never" if arm.thoughts == "none" else "always"
             draw = replace(recipe.draw, max_new_tokens=settings.max_new_tokens, thoughts=thoughts)
@@ -263,12 +286,11 @@ class _Grid:
 
     def _learned(self, arm: Arm) -> int:
         """Answers that an arm learns from, repeated ones counted each time."""
+        if arm.method == "none":
+            return 0
         batch, each = self.settings.batch, self.settings.grpo.draw.answers if arm.method == "grpo" else 1
-        return (
-            0
-            if arm.method == "none"
-            else self.settings.steps * batch.images_per_step * batch.questions_per_image * each
-        )
+        own = (arm.steps or self.settings.steps) * batch.images_per_step * batch.questions_per_image * each
+        return own + (self._learned(self.settings.arms[arm.after]) if arm.after else 0)
 
     # --- results --------------------------------------------------------------------------------------------------
 
