@@ -3,8 +3,9 @@
 python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS [STEPS]]      such as runs/demo/dataset runs/quality
 
 Every run goes on from `tiny-synthetic`, made forgetful by noise in its weights, and sees the same number of questions:
-96 a step, of as many images as that takes (an image with fewer than 40 questions gives all of them). Finished runs
-are kept in FOLDER and not trained again. Scores are each task's own on the test split, 95 % intervals over images.
+96 a step, of as many images as that takes (an image with fewer than 40 questions gives all of them), every question
+once in a pass over the data, as the recipes for large models have it. Finished runs are kept in FOLDER and not trained
+again. Scores are each task's own on the test split, 95 % intervals over images.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def recipe(data: Path, start: Path, count: int, images: int, seed: int, steps: i
     return SftSettings(
         dataset=(data,),
         start=str(start),
-        batch=BatchSettings(images_per_step=images, questions_per_image=count),
+        batch=BatchSettings(images_per_step=images, questions_per_image=count, order="epochs"),
         loop=LoopSettings(
             steps=steps,
             learning_rate=1e-3,
