@@ -285,5 +285,5 @@ def test_our_own_dialect_between_marks():
     (problem, *_) = dialect.read(damaged, frame).problems
     assert damaged[problem.start : problem.end].startswith("[")
     assert dialect.read("<think>[1, 2, 3, 4]</think>none", frame).problems
-    with pytest.raises(ValueError, match="tag"):
+    with pytest.raises(ValueError, match="begins a mark"):
         dialect.write(Objects.from_hbb(np.array([[0, 0, 9, 9]]), ["<answer>"]), frame)

@@ -14,6 +14,7 @@ from georefer.cli import main
 from georefer.cli.demo import SynthSettings
 from georefer.config import load_settings
 from georefer.evaluation import EvaluateSettings
+from georefer.evaluation.grid import GridSettings
 from georefer.inference.sweep import SweepSettings
 from georefer.training.grpo_settings import GrpoSettings
 from georefer.training.sft import SftSettings
@@ -22,7 +23,7 @@ REPOSITORY = Path(__file__).parents[2]
 RECIPES = REPOSITORY / "recipes"
 OWNERS = {
     "synth": SynthSettings, "build": BuildSettings, "sft": SftSettings, "evaluate": EvaluateSettings,
-    "sweep": SweepSettings, "grpo": GrpoSettings,
+    "sweep": SweepSettings, "grpo": GrpoSettings, "grid": GridSettings, "start": SftSettings,
 }  # fmt: skip
 
 SMALL_SFT = """

@@ -80,7 +80,7 @@ def test_weights_that_share_memory_are_kept_once(tmp_path):
 
 def test_a_state_of_other_data_is_refused(tmp_path):
     go(Net(), tmp_path, {"data": "x", "base": "1"})
-    with pytest.raises(CheckpointError, match="another base, data"):
+    with pytest.raises(CheckpointError, match="different base, data"):
         go(Net(), tmp_path, {"data": "y"})
 
 

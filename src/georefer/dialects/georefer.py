@@ -29,7 +29,7 @@ from georefer.dialects.base import Dialect
 from georefer.dialects.reader import MAX_NUMBERS, NUMBER, NUMBERS, Reader
 from georefer.dialects.runs import MASK_TOKENS, CompactRuns, from_tokens, to_tokens
 from georefer.dialects.steps import Steps
-from georefer.dialects.thought import answer_span, checked, if_none, strict_answer
+from georefer.dialects.thought import answer_span, if_none, strict_answer
 from georefer.geometry import OBB, Frame, Objects
 from georefer.geometry.raster_grid import coverage, grid_to_geometry, pooled
 
@@ -42,6 +42,9 @@ COMPACT = CompactRuns()
 _N = r"(?:0|[1-9]\d{0,5}+)"
 _LIST = rf"\[{_N}(?:, {_N}){{3,{MAX_NUMBERS - 1}}}+(?: @ {_N})?+\](?:\{{[^{{}}]{{1,8000}}+\}})?+"
 _GROUP = rf"(?:[^\[\]{{}};\n]{{1,200}} )?{_LIST}(?: [-+]?+{_LIST})*+"
+
+_MARKED = _GROUP.replace(r"[^\[", r"[^<\[")
+"""The same where '<' begins a mark."""
 
 
 class GeoreferDialect(Dialect):
@@ -217,11 +220,12 @@ class ThinkingGeoreferDialect(GeoreferDialect):
     """The same shapes between marks, after a thought or none: `<think>...</think><answer>[12, 4, 26, 19]</answer>`."""
 
     nothing = "<answer>none</answer>"
-    strict = re.compile(strict_answer(rf"none|{_GROUP}(?:; {_GROUP})*+"))
+    strict = re.compile(strict_answer(rf"none|{_MARKED}(?:; {_MARKED})*+"))
 
     def _write(self, objects: Objects, frame: Frame, labelled: bool) -> str:
         for label in objects.labels_N if labelled else ():
-            checked(label)
+            if "<" in label:  # a grammar could not tell where it ends and the closing mark begins
+                raise ValueError(f"the label {label[:80]!r} holds '<', which begins a mark here; rename the class")
         return f"<answer>{super()._write(objects, frame, labelled)}</answer>"
 
     def _read(self, reader: Reader) -> None:
@@ -235,7 +239,8 @@ class ThinkingGeoreferDialect(GeoreferDialect):
         if_none(reader, start, end)
 
     def grammar(self) -> str:
-        return super().grammar().replace("start: ", 'start: "<answer>" said "</answer>"\nsaid: ', 1)
+        lines = super().grammar().replace("start: ", 'start: "<answer>" said "</answer>"\nsaid: ', 1)
+        return lines.replace("[^\\[", "[^<\\[")
 
 
 class _Rings:
