@@ -73,6 +73,9 @@ def test_every_arm_stands_in_every_table(settings, done):
     ]
     assert all((c["beside"] is None) == (c["arm"] == "sft") and c["seeds"] == 2 for c in cells)
     assert all(f"| {arm} |" in text for arm in arms) and "| sft-filtered |" not in text
+    assert (
+        text.count("Left out, with nothing to learn from: `sft-filtered` (0 of 2 seeds), `lost` (0 of 2 seeds).") == 4
+    )
     spent = json.loads((out / "grid.json").read_text())["spent"]
     assert {arm: told["answers"] for arm, told in spent.items()} == {
         "start": 0, "sft": 2, "sft-thoughts": 2, "sft-filtered": 0, "rl": 4, "rl-thinks": 4,
@@ -138,6 +141,15 @@ def test_what_is_done_is_not_done_again_and_what_is_missing_is(settings, done, m
 def test_another_grid_is_refused_in_the_folder(settings, done):
     with pytest.raises(InputError, match="a grid of other settings"):
         grid(replace(settings, steps=2), done[0])
+
+
+def test_settings_may_be_mended_while_nothing_is_done(settings, tmp_path):
+    few = replace(
+        settings, arms={"sft": Arm("sft")}, against="", seeds=(0,), shots=(1,), tests={"home": settings.dataset}
+    )
+    with pytest.raises(InputError):
+        grid(replace(few, start=str(tmp_path / "nowhere")), tmp_path / "out")
+    assert "| sft |" in grid(few, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

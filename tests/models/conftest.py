@@ -24,8 +24,15 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def loaded(checkpoint):
-    """A family's model, loaded from its folder as a user would."""
-    return cache(lambda kind, true_size=False: tiny() if kind == "tiny" else load(checkpoint(kind, true_size)))
+    """A family's model, loaded from its folder as a user would, without gradients that other tests left on it."""
+    once = cache(lambda kind, true_size=False: tiny() if kind == "tiny" else load(checkpoint(kind, true_size)))
+
+    def clean(kind, true_size=False):
+        model = once(kind, true_size)
+        model.family.model.zero_grad()
+        return model
+
+    return clean
 
 
 def tiny():

@@ -146,8 +146,7 @@ class Run:
 def grid(settings: GridSettings, out: Path | str) -> str:
     """Runs what is not done yet and returns the tables as Markdown, which also stand in `out`.
 
-    InputError where `out` holds a grid of other settings; what the methods refuse is said before the first run where
-    it can be seen by then.
+    InputError where `out` holds finished runs of other settings; what the methods refuse is said when a run begins.
     """
     return _Grid(settings, Path(out)).finished()
 
@@ -158,7 +157,11 @@ class _Grid:
         plain = json.loads(json.dumps(to_plain(settings)))
         record = out / "settings.json"
         if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != plain:
-            raise InputError(f"{out} holds a grid of other settings; choose another folder or remove it")
+            if any(out.glob("runs/*/*/*/done.json")):
+                raise InputError(f"{out} holds a grid of other settings; choose another folder or remove it")
+            # settings that were mended after the first run failed: nothing is lost by beginning again
+            for left in ("sets", "tests", "runs"):
+                shutil.rmtree(out / left, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
         write_json(record, plain)
 
@@ -220,7 +223,7 @@ class _Grid:
     def _test(self, name: str, variant: str) -> Dataset:
         made = self.out / "tests" / name / variant
         if not made.is_dir():
-            rewritten(open_dataset(self.settings.tests[name]), made, _CHANGES[variant])
+            rewritten(open_dataset(self.settings.tests[name]), made, _CHANGES[variant], ["test"])
         return open_dataset(made)
 
     # --- runs -----------------------------------------------------------------------------------------------------

@@ -100,5 +100,12 @@ def as_markdown(
                 f"| {cell.arm} | {interval(cell.value)} | {percent(cell.lowest)} .. {percent(cell.highest)} | "
                 f"{beside[0]} | {beside[1]} | {told.get('answers', 0):,.0f} | {minutes:.1f} |"
             )
-        lines.append("")
+        lines += ["", *_missing(group, spent, seeds)]
     return "\n".join(lines)
+
+
+def _missing(group: Sequence[Cell], spent: Mapping[str, Mapping[str, float]], seeds: int) -> list[str]:
+    """A sentence on arms of which runs were left out, since a table does not show what is not in it."""
+    there = {cell.arm: cell.seeds for cell in group}
+    short = [f"`{arm}` ({there.get(arm, 0)} of {seeds} seeds)" for arm in spent if there.get(arm, 0) < seeds]
+    return [f"Left out, with nothing to learn from: {', '.join(short)}.", ""] if short else []

@@ -34,10 +34,7 @@ class Chunk:
 
 
 class SharedRows:
-    """Prefixes in a cache, ready for questions, each with the features of its image.
-
-    Made with gradients, the pass over the prefixes serves learning too (`behind`).
-    """
+    """Prefixes in a cache, ready for questions, each with the features of its image."""
 
     def __init__(self, family: Family, features: ImageFeatures, prefixes: Sequence[Prefix]):
         self.family = family
@@ -72,19 +69,6 @@ class SharedRows:
         rows, ids_BT, positions_ABT, layout = self._laid(chunks)
         self.layout = self.layout.then(layout)
         return _parted(chunks, rows, self._run(self.family.embed(ids_BT, None), positions_ABT, layout))
-
-    def behind(self, chunks: Sequence[Chunk]) -> list[Tensor]:
-        """Last hidden states (n, D) of chunks right behind their images, with gradients through both.
-
-        Nothing that was fed is seen, and nothing is kept. Gradients pass through the images once: use it once.
-        """
-        rows, ids_BT, positions_ABT, layout = self._laid(chunks)
-        images = Layout(*(value[:, : self._columns] for value in vars(self.layout).values()))
-        cache = Cache(layers=[_LearnedLayer(*layer.learned) for layer in self.cache.layers])
-        embedded = self.family.embed(ids_BT, None)
-        return _parted(
-            chunks, rows, run_decoder(self.family, embedded, positions_ABT, layout, images.then(layout), cache)
-        )
 
     def _laid(self, chunks: Sequence[Chunk]) -> tuple[list[list[Chunk]], Tensor, Tensor, Layout]:
         """Chunks by row, and their ids (B, T), rotary positions (A, B, T) and layout, padded on the right."""
@@ -156,15 +140,11 @@ def _parted(chunks: Sequence[Chunk], rows: Sequence[Sequence[Chunk]], hidden_BTD
 
 
 class _GrowingLayer(DynamicLayer):
-    """Keys and values in a buffer with room: a step writes its own columns and copies nothing.
-
-    `learned` are those of the first step as they were computed, with their gradients; the buffer is written to again.
-    """
+    """Keys and values in a buffer with room: a step writes its own columns and copies nothing."""
 
     keys: Any
     values: Any
     length = 0
-    learned: tuple[Tensor, Tensor]
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
@@ -173,10 +153,6 @@ class _GrowingLayer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            if key_states.requires_grad or value_states.requires_grad:
-                self.learned = key_states, value_states
-                self.update(key_states.detach(), value_states.detach())
-                return self.learned
         start, self.length = self.length, self.length + key_states.shape[2]
         self.keys = _written(self.keys, start, key_states)
         self.values = _written(self.values, start, value_states)
@@ -192,20 +168,6 @@ class _GrowingLayer(DynamicLayer):
             kept = buffer[:, :, start : self.length].gather(2, index_BHKD)
             buffer[:, :, start : start + kept.shape[2]] = kept
         self.length = start + order_BK.shape[1]
-
-
-class _LearnedLayer(DynamicLayer):
-    """Keys and values that a pass sees before its own, with gradients through both."""
-
-    keys: Any
-    values: Any
-
-    def __init__(self, keys: Tensor, values: Tensor):
-        super().__init__()
-        self.keys, self.values, self.is_initialized = keys, values, True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        return torch.cat([self.keys, key_states], dim=2), torch.cat([self.values, value_states], dim=2)
 
 
 def _written(buffer: Tensor, start: int, new: Tensor) -> Tensor:

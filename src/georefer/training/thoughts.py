@@ -48,13 +48,17 @@ def asking_for_thoughts(question: Question) -> Question:
     return replace(question, params={"thought": "look", **question.params})
 
 
-def rewritten(dataset: Dataset, out: Path | str, change: Callable[[Question], Question | None]) -> Dataset:
+def rewritten(
+    dataset: Dataset, out: Path | str, change: Callable[[Question], Question | None], splits: Sequence[str] = ()
+) -> Dataset:
     """A dataset with the same scenes and changed questions; those changed to None are left out, and scenes with none.
+
+    All splits are kept, or those named.
 
     DatasetError where `out` exists, or no question is left.
     """
     with DatasetWriter(out) as writer:
-        for split in dataset.manifest["splits"]:
+        for split in splits or dataset.manifest["splits"]:
             kept = [new for question in dataset.questions(split) if (new := change(question)) is not None]
             wanted = {question.scene_id for question in kept}
             if not kept:
