@@ -39,7 +39,7 @@ QUESTIONS_A_STEP, NOISE = 240, 0.3
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "60")[len(sys.argv) - 3 :]][:2])
+    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "100")[len(sys.argv) - 3 :]][:2])
     start, learned = forgetful(folder / "start"), rich(data, folder / "learned")
     told = open_dataset(learned).manifest["splits"]["train"]
     print(f"to learn from: {told['questions']:,} questions about {told['scenes']} scenes", flush=True)

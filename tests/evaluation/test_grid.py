@@ -72,6 +72,10 @@ def test_every_arm_stands_in_every_table(settings, done):
         (test, shots, arm) for test in ("home", "away") for shots in (1, 2) for arm in arms
     ]
     assert all((c["beside"] is None) == (c["arm"] == "sft") and c["seeds"] == 2 for c in cells)
+    (cell,) = [c for c in cells if (c["test"], c["shots"], c["arm"]) == ("home", 2, "rl")]
+    files = [out / f"runs/rl/2/seed-{seed}/on-home/rows.jsonl" for seed in settings.seeds]
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert cell["readable"] == pytest.approx(sum(row["readable"] for row in rows) / len(rows))
     assert all(f"| {arm} |" in text for arm in arms) and "| sft-filtered |" not in text
     assert (
         text.count("Left out, with nothing to learn from: `sft-filtered` (0 of 2 seeds), `lost` (0 of 2 seeds).") == 4

@@ -9,7 +9,7 @@ from typing import Any
 
 from georefer.evaluation.score import ScoredAnswer
 from georefer.evaluation.summary import LOWER_IS_BETTER, difference_text, interval, p_text, percent
-from georefer.scoring import Estimate, estimate
+from georefer.scoring import Estimate, Ratio, estimate
 from georefer.scoring.paired import Paired, compare
 from georefer.tasks import TASKS
 
@@ -22,7 +22,8 @@ class Cell:
     """One arm at one number of shots on one test.
 
     `value` is of the answers of all seeds together, its interval over images; `lowest` and `highest` are those of
-    single seeds. `beside` compares with the arm that all are held to, answer by answer over the seeds that both have.
+    single seeds; `readable` is the share of answers in the right form. `beside` compares with the arm that all are held
+    to, answer by answer over the seeds that both have.
     """
 
     test: str
@@ -32,6 +33,7 @@ class Cell:
     value: Estimate
     lowest: float
     highest: float
+    readable: float
     seeds: int
     questions: int
     beside: Paired | None
@@ -48,9 +50,8 @@ def cells_of(answers: Iterable[Answers], task: str, against: str) -> Iterator[Ce
                 continue
             rows = [row for run in there for row in run]
             value = estimate(ratio, [row.counts for row in rows], [row.scene_id for row in rows])
-            alone = [
-                estimate(ratio, [r.counts for r in run], [r.scene_id for r in run], draws=1).value for run in there
-            ]
+            alone = [_value(ratio, run) for run in there]
+            readable = _value(TASKS[task].measures["readable"], rows)
             beside = None
             if arm != against and against in of_arm:
                 pairs = [*_paired(of_arm[against], seeds)]
@@ -59,8 +60,12 @@ def cells_of(answers: Iterable[Answers], task: str, against: str) -> Iterator[Ce
                     lower_is_better=measure in LOWER_IS_BETTER,
                 ) if pairs else None  # fmt: skip
             yield Cell(
-                test, shots, arm, measure, value, min(alone), max(alone), len(there), len(there[0]), beside
+                test, shots, arm, measure, value, min(alone), max(alone), readable, len(there), len(there[0]), beside
             )  # fmt: skip
+
+
+def _value(ratio: Ratio, rows: Sequence[ScoredAnswer]) -> float:
+    return estimate(ratio, [row.counts for row in rows], [row.scene_id for row in rows], draws=1).value
 
 
 def _paired(
@@ -89,16 +94,16 @@ def as_markdown(
             f"{group[0].measure} in %, {group[0].questions} questions; {seeds} seeds together with 95 % intervals over "
             f"images, and the lowest and highest seed. Difference and p: paired with `{against}`.",
             "",
-            f"| arm | {group[0].measure} | seeds | beside {against} | p | answers learned | minutes |",
-            "|---|---|---|---|---|---|---|",
+            f"| arm | {group[0].measure} | seeds | beside {against} | p | readable | answers learned | minutes |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for cell in group:
             told = spent.get(cell.arm, {})
             beside = (difference_text(cell.beside), p_text(cell.beside.p)) if cell.beside else ("", "")
-            minutes = told.get("minutes", 0.0)
+            cost = f"{told.get('answers', 0):,.0f} | {told.get('minutes', 0.0):.1f}"
             lines.append(
                 f"| {cell.arm} | {interval(cell.value)} | {percent(cell.lowest)} .. {percent(cell.highest)} | "
-                f"{beside[0]} | {beside[1]} | {told.get('answers', 0):,.0f} | {minutes:.1f} |"
+                f"{beside[0]} | {beside[1]} | {percent(cell.readable)} | {cost} |"
             )
         lines += ["", *_missing(group, spent, seeds)]
     return "\n".join(lines)
