@@ -148,6 +148,19 @@ def test_no_text_raises(name, text):
 
 
 @names
+@pytest.mark.parametrize("odd", ["\x1c", "\x1f", "\x0b", "\x85", "\xa0", "\u2003", "\u200b", "\u0661", "\uff11", "\ud800"])
+def test_no_odd_letter_anywhere_in_an_answer_raises(name, odd):
+    """Patterns, `float` and `str.strip` differ in what they take for white space and for digits."""
+    dialect = DIALECTS[name]
+    frame = dialect.frame_for((800, 600))
+    for kind in kinds_of(dialect):
+        text = dialect.write(example(kind), frame)
+        for place in range(0, len(text) + 1, 1 + len(text) // 200):
+            for end in (place, place + 1):
+                check_sane(dialect.read(text[:place] + odd + text[end:], frame), text[:place] + odd + text[end:])
+
+
+@names
 def test_any_prefix_of_an_answer_is_read(name):
     dialect = DIALECTS[name]
     frame = dialect.frame_for((800, 600))

@@ -42,6 +42,17 @@ at to count these. GEOS needs 0.1 ms and more to repair one crossing."""
 BOXES_WRITTEN_YXYX = [1, 0, 3, 2]
 """Index that turns y1, x1, y2, x2 into x1, y1, x2, y2 and back."""
 
+_SEPARATORS = "\x1c\x1d\x1e\x1f"
+"""White space to a regular expression, but not around a number to `float`."""
+
+
+def _spaced(text: str) -> str:
+    """The text, as long as before, with no white space that patterns and numbers disagree on."""
+    for mark in _SEPARATORS:
+        if mark in text:
+            text = text.replace(mark, " ")
+    return text
+
 
 @dataclass(slots=True)
 class Found:
@@ -68,7 +79,7 @@ class Reader:
 
     def __init__(self, dialect: Dialect, text: str, frame: Frame) -> None:
         self.dialect, self.frame, self.whole = dialect, frame, text
-        self.text = text[:MAX_TEXT]
+        self.text = _spaced(text[:MAX_TEXT])
         self.problems: list[Problem] = []
         self.says_none = False
         self._found: list[Found] = []
