@@ -148,7 +148,9 @@ def test_no_text_raises(name, text):
 
 
 @names
-@pytest.mark.parametrize("odd", ["\x1c", "\x1f", "\x0b", "\x85", "\xa0", "\u2003", "\u200b", "\u0661", "\uff11", "\ud800"])
+@pytest.mark.parametrize(
+    "odd", [chr(code) for code in (0x1C, 0x1F, 0x0B, 0x85, 0xA0, 0x2003, 0x200B, 0x661, 0xFF11, 0xD800)]
+)
 def test_no_odd_letter_anywhere_in_an_answer_raises(name, odd):
     """Patterns, `float` and `str.strip` differ in what they take for white space and for digits."""
     dialect = DIALECTS[name]

@@ -9,7 +9,6 @@ import numpy as np
 
 from georefer.dialects import Reading
 from georefer.errors import InputError
-from georefer.geometry import shape_iou
 from georefer.inference.calibration import Calibration, Method, fit_calibration
 from georefer.scenes import Question, Scene
 from georefer.scoring import (
@@ -67,7 +66,7 @@ def judge(reading: Reading, question: Question, scene: Scene) -> Judged | None:
     if not isinstance(task, Detection | REC | Given):
         return None
     said, gold = reading.areas, task.form.compared(truth(question, scene))
-    iou_PT = shape_iou(said.geometries_N, gold.geometries_N, as_boxes=task.form.as_boxes)
+    iou_PT = task.form.iou(said, gold)
     ranked = None
     if isinstance(task, Detection) and not isinstance(task, GREC):
         # what has no confidence comes last

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
-from georefer.geometry import Frame, Kind, Objects
+from georefer.geometry import Frame, Kind, Objects, shape_iou
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
 
@@ -151,6 +151,19 @@ class Form:
         """What answers are compared with: where oriented boxes are asked for, those of the outlines."""
         return objects.to_obb() if self.kinds == ("obb",) else objects
 
+    def is_met_N(self, said: Objects) -> np.ndarray:
+        """Which shapes are of an asked kind or a richer one: a box is no answer to who asks for outlines."""
+        least = min(_RICHNESS[kind] for kind in self.kinds)
+        return np.array([_RICHNESS.get(kind, -1) >= least for kind in said.kinds_N], dtype=bool)
+
+    def iou(self, said: Objects, true: Objects) -> np.ndarray:
+        """IoU (P, T) of what was said and what is true: of bounding boxes where boxes are asked for, else of areas.
+
+        0 for a shape of a poorer kind than asked, so that the easier form is no way around the harder one.
+        """
+        iou_PT = shape_iou(said.geometries_N, true.geometries_N, as_boxes=self.as_boxes)
+        return iou_PT if self.as_boxes else np.where(self.is_met_N(said)[:, None], iou_PT, 0.0)
+
     def of(self, objects: Objects, dialect: Dialect) -> Objects:
         """Objects in this form, as the dialect says it: outlines as polygons where it can, else as masks."""
         kind = next((kind for kind in self.kinds if kind in dialect.kinds), self.kinds[0])
@@ -161,6 +174,9 @@ class Form:
         outlines = objects.to_polygon()
         return outlines if kind == "polygon" else outlines.replaced(outlines.geometries_N, kind)
 
+
+_RICHNESS = {"hbb": 0, "obb": 1, "polygon": 2, "mask": 2}
+"""How much of a shape each kind says."""
 
 BOX = Form(("hbb",))
 OBB_FORM = Form(("obb",), "Answer with oriented boxes.")

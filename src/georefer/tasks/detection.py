@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
-from georefer.geometry import Frame, shape_iou
+from georefer.geometry import Frame
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row, count_matches
 from georefer.tasks.base import BOX, Asking, Form, in_reading_order, truth, worded
@@ -57,7 +57,7 @@ class Detection:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold = self.form.compared(truth(question, scene))
-        iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
+        iou_PT = self.form.iou(reading.areas, gold)
         is_absent = not len(gold)
         return {
             **count_matches(iou_PT),

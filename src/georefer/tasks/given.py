@@ -133,7 +133,9 @@ class Given:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold = in_form(truth(question, scene), self.form)
-        iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=False)
+        said = reading.areas
+        # areas also where boxes are asked for, since the given shape has the bounds of its box
+        iou_PT = shape_iou(said.geometries_N, gold.geometries_N, as_boxes=False) * self.form.is_met_N(said)[:, None]
         iou = float(iou_PT.min()) if iou_PT.size else 0.0
         return {"hit": float(iou >= 0.5), "iou": iou, "readable": float(reading.readable), "asked": 1.0}
 

@@ -18,7 +18,7 @@ import shapely
 
 from georefer.dialects import Dialect, Reading, Relation
 from georefer.dialects.fit import FitDialect
-from georefer.geometry import Frame, Objects, shape_iou
+from georefer.geometry import Frame, Objects
 from georefer.scenes import Question, Scene, SceneRelation
 from georefer.scoring import Graph, GraphPair, Ratio, Row, contradiction_row
 from georefer.scoring.graph import (
@@ -146,8 +146,8 @@ class SceneGraph:
         said, shapes = _read_fit(reading, scene, it) if reading.relations or "<rel>" in reading.text else (None, [])
         if said is None:
             said, shapes = _read_lines(reading, it)
-        areas = reading.areas.geometries_N
-        iou_AT = shape_iou(areas, gold.geometries_N, as_boxes=self.form.as_boxes)
+        areas = reading.areas
+        iou_AT = self.form.iou(areas, gold)
         # two more rows: "it", which is the region itself and nothing else, and what was never placed
         rows_XT = np.vstack([iou_AT.reshape(len(areas), len(ids)), np.zeros((2, len(ids)))])
         if it is not None:

@@ -60,7 +60,8 @@ class GREC(Detection):
         is_right_none = bool(row["absent_right"])
         counted = 2 * row["tp"] + row["fp"] + row["fn"]
         row["f1"] = 2 * row["tp"] / counted if counted else float(is_right_none)
-        shares = segmentation_row(*_areas(reading.areas, gold, self.form), empty=float(is_right_none))
+        said = reading.areas[self.form.is_met_N(reading.areas)]
+        shares = segmentation_row(*_areas(said, gold, self.form), empty=float(is_right_none))
         return {**row, **shares, "no_target_right": float(is_right_none)}
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
-from georefer.geometry import Frame, shape_iou
+from georefer.geometry import Frame
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row, count_matches
 from georefer.scoring.greedy import within_class
@@ -76,7 +76,7 @@ class Phrase:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold, found = truth(question, scene), reading.areas
-        iou_PT = shape_iou(found.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
+        iou_PT = self.form.iou(found, gold)
         said, true = _plain(found.labels_N), _plain(gold.labels_N)
         absent = set(_plain(question.params.get("labels", ()))) - set(true)
         return {

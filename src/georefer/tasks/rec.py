@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from georefer.dialects import Dialect, Reading
-from georefer.geometry import Frame, Object, shape_iou
+from georefer.geometry import Frame, Object
 from georefer.scenes import Question, Scene
 from georefer.scoring import Ratio, Row
 from georefer.tasks.base import BOX, Asking, Expression, Form, GroupExpression, truth, worded
@@ -59,7 +59,7 @@ class REC:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold, found = self.form.compared(truth(question, scene)), reading.areas
-        iou_PT = shape_iou(found.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
+        iou_PT = self.form.iou(found, gold)
         iou = float(iou_PT.min()) if iou_PT.size else 0.0
         area, gold_area = (sum(_area(o, self.form) for o in objects) for objects in (found, gold))
         # of two shapes with this IoU; several said count with all their area

@@ -15,7 +15,7 @@ import numpy as np
 
 from georefer.dialects import Dialect, Reading, Relation
 from georefer.dialects.fit import FitDialect
-from georefer.geometry import Frame, shape_iou
+from georefer.geometry import Frame
 from georefer.scenes import Question, Scene, SceneRelation
 from georefer.scenes.readers.star import PREDICATES
 from georefer.scoring import Ratio, Row, contradiction_row, count_matches
@@ -262,5 +262,5 @@ class ObjectReasoning:
 
     def score(self, reading: Reading, question: Question, scene: Scene) -> Row:
         gold = in_form(truth(question, scene), self.form)
-        iou_PT = shape_iou(reading.areas.geometries_N, gold.geometries_N, as_boxes=self.form.as_boxes)
+        iou_PT = self.form.iou(reading.areas, gold)
         return {**count_matches(iou_PT), "readable": float(reading.readable), "asked": 1.0}

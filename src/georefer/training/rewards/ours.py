@@ -43,11 +43,11 @@ Overlap = Callable[[Answer], np.ndarray]
 
 
 def fit_of_pairs(answer: Answer) -> np.ndarray:
-    """IoU (P, T): of boxes where boxes are asked for, of true areas otherwise; 0 where labels count and differ."""
+    """IoU (P, T) in the form that is asked for (`Form.iou`); 0 where labels count and differ."""
     true = answer.truth
     if true.form.as_boxes:
         return _same_label(answer, hbb_iou(answer.boxes_P4, true.boxes_T4))
-    return _same_label(answer, shape_iou(answer.shapes.geometries_N, true.objects.geometries_N, as_boxes=False))
+    return _same_label(answer, true.form.iou(answer.shapes, true.objects))
 
 
 def _same_label(answer: Answer, fit_PT: np.ndarray) -> np.ndarray:
@@ -77,6 +77,8 @@ def closeness_of_pairs(answer: Answer) -> np.ndarray:
     if not weight_T.any():
         return fit_PT
     close_PT = np.exp(-wasserstein(said_P5, true_T5) / np.maximum(side_T, TINY_PX))
+    if not true.form.as_boxes:
+        close_PT = np.where(true.form.is_met_N(answer.shapes)[:, None], close_PT, 0.0)
     return weight_T * _same_label(answer, close_PT) + (1 - weight_T) * fit_PT
 
 
