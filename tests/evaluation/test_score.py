@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from georefer.dialects import DIALECTS
 from georefer.errors import InputError
 from georefer.evaluation import EvaluateSettings, ask, evaluate, read_scores, score_answers, summary_table
-from georefer.evaluation.score import read_rows
+from georefer.evaluation.score import POORER, _score_one, read_rows
+from georefer.geometry import Frame
 from georefer.runlog import JsonLines
+from georefer.scenes import Question
 
 SETTINGS = EvaluateSettings(batch=16)
 
@@ -69,6 +72,18 @@ def test_unreadable_answers_are_counted_and_wrong(answered, dataset):
         assert task.unreadable == task.answers
         # a word is no shape, so presence has no problem with brackets
         assert task.problems == ({} if name == "presence" else {"truncated": task.answers})
+
+
+def test_boxes_for_outlines_are_a_problem(dataset):
+    scene = next(iter(dataset.scenes("test")))
+    (some, *_) = scene.objects.ids_N
+    frame = Frame.resize(scene.size, scene.size)
+    said = DIALECTS["georefer"].read("[1, 1, 9, 9] [2, 2, 9, 9] [3, 3, 9, 9 @ 20]", frame)
+    problems = {
+        name: _score_one(said, Question("q", scene.id, name, {}, (some,)), scene, None).problems
+        for name in ("rec", "rec-obb", "res")
+    }
+    assert problems == {"rec": {}, "rec-obb": {POORER: 2}, "res": {POORER: 3}}
 
 
 @pytest.mark.parametrize(

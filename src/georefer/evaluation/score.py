@@ -35,15 +35,18 @@ GROUPED_BY = {"rec": "by", "detection": "label", "presence": "label"}
 
 NO_GROUP = "(none)"
 
+POORER = "poorer-form"
+"""The problem of a shape of a poorer kind than asked, such as a box for an outline: it overlaps with nothing."""
+
 
 @dataclass(frozen=True)
 class ScoredAnswer:
     """What one answer came to.
 
     `counts` is what it adds to the task's measures, `scores` its own value of each measure: None where it adds
-    nothing to one, as a right "none" to an F1. `problems` counts the kinds of `Problem` in its reading. Where the
-    model told its confidences, `confidences` are those of the objects, not calibrated, and `right` whether each is
-    right.
+    nothing to one, as a right "none" to an F1. `problems` counts the kinds of `Problem` in its reading, and `POORER`.
+    Where the model told its confidences, `confidences` are those of the objects, not calibrated, and `right` whether
+    each is right.
     """
 
     id: str
@@ -249,11 +252,15 @@ def _score_one(reading: Reading, question: Question, scene: Scene, judged: Judge
     terms = {name: ratio.terms([counts]) for name, ratio in task.measures.items()}
     scores = {name: float(top[0] / bottom[0]) if bottom[0] else None for name, (top, bottom) in terms.items()}
     # an answer in words has no shapes to be read, so that none were found is no problem of it
-    problems = {} if question.answer_text is not None else Counter(problem.kind for problem in reading.problems)
+    problems: Counter[str] = Counter()
+    if question.answer_text is None:
+        problems.update(problem.kind for problem in reading.problems)
+    if task.form is not None and (poorer := int((~task.form.is_met_N(reading.areas)).sum())):
+        problems[POORER] = poorer
     readable = bool(counts.get("readable", reading.readable))
     confidences = [] if judged is None else [None if math.isnan(c) else c for c in judged.confidence_P.tolist()]
     return ScoredAnswer(
-        question.id, scene.id, question.task, counts, scores, readable, {str(kind): n for kind, n in problems.items()},
+        question.id, scene.id, question.task, counts, scores, readable, dict(problems),
         confidences, [] if judged is None else judged.right_P.tolist(),
     )  # fmt: skip
 
