@@ -21,7 +21,7 @@ from georefer.evaluation.protocols.geo_r1 import rec_iou
 from georefer.evaluation.protocols.geo_r1_ovd import Pool, coco_scores, pooled, voc_scores
 from georefer.evaluation.protocols.vlm_r1 import OD_REWARDS
 from georefer.training.rewards.published.seg_zero import seg_reward
-from georefer.training.rewards.published.visionreasoner import vision_reward
+from georefer.training.rewards.published.visionreasoner import vision_rewards
 from georefer.training.rewards.published.vlm_r1 import iou_reward
 
 REPEATS = 5
@@ -138,7 +138,7 @@ def rewards(rng: np.random.Generator, boxes: list[list[int]], near: list[list[in
     line("Seg-Zero seg", len(segmented), lambda: [seg_reward(a, t) for a, t in segmented])
     line("Seg-Zero seg_restrict", len(segmented), lambda: [seg_reward(a, t, True) for a, t in segmented])
     reasoned = [reasoning_pair(rng) for _ in range(500)]
-    line("VisionReasoner", len(reasoned), lambda: [vision_reward(a, t) for a, t in reasoned])
+    line("VisionReasoner", len(reasoned), lambda: vision_rewards(*zip(*reasoned, strict=True)))
 
 
 def all_of(reward: Callable[[str, str], float], pairs: list[tuple[str, str]]) -> list[float]:

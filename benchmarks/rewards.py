@@ -3,7 +3,7 @@
 The plain functions are written by us as those projects work, not with their code: VLM-R1 reads tags and fences by
 regular expressions, builds a COCO data set for each answer and evaluates it with pycocotools; VisionReasoner parses the
 answer's JSON for its form and again for its accuracy, fills three matrices with numpy and pairs them with scipy. All
-run in one process, in turn, on the same answers: groups of eight to one truth, as a trainer hands them over.
+run in one process, in turn, on the same answers: groups of eight to one truth, all groups of a step in one call.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def compare(
     """One line: the plain function and some rewards on the same answers; equal where they compute the same."""
     truths, texts = asked(DIALECTS[dialect], boxes, answers)
     solutions = [truth.spoken if dialect == "geo-r1" else rows_of(truth) for truth in truths]
-    theirs = timed(lambda: [plain(*pair) for pair in zip(texts, solutions, strict=True)], 2) / answers * 1e3
+    theirs = timed(lambda: [plain(*pair) for pair in zip(texts, solutions, strict=True)], ROUNDS) / answers * 1e3
     line = f"{title:<23}{boxes:>3} boxes{theirs:>9.3f}"
     for name in names:
         ours = timed(lambda name=name: REWARDS[name].of(texts, truths), ROUNDS) / answers * 1e3

@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from georefer.errors import InputError
 from georefer.evaluation.protocols.visionreasoner import FILE, PROTOCOL
-from georefer.training.rewards.published.visionreasoner import MOST_OBJECTS, vision_reward
+from georefer.training.rewards.published.visionreasoner import PARTS, vision_reward, vision_rewards
+from georefer.training.rewards.published.visionreasoner_read import MOST_OBJECTS, read_objects
 
 
 def objects(boxes, points=None):
@@ -96,19 +97,28 @@ def test_objects_beyond_the_cap_are_free():
     assert vision_reward(answer(many), TRUTH)["accuracy"] == vision_reward(answer(many * 3), TRUTH)["accuracy"] > 0
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 10, 11, 30])
+@pytest.mark.parametrize("count", [1, 2, 5, 11, 30])
 def test_points_of_crowded_boxes_are_those_of_the_rule(count):
-    # ten are told pair by pair and eleven by arrays; boxes crowd, so that several compete for one
+    # boxes crowd, so that several compete for one; the widest spread leaves most pairs far apart
     rng = np.random.default_rng(count)
-    for spread in (20, 200):
+    contents, solutions, expected = [], [], []
+    for spread in (20, 60, 200, 2000, 40_000):
         corners_N2 = rng.integers(0, spread, (count, 2))
         true_N4 = np.hstack([corners_N2, corners_N2 + rng.integers(0, 60, (count, 2))])
-        said_N4 = true_N4[rng.permutation(count)] + rng.integers(-9, 10, (count, 4))
-        said, true = (objects(of.tolist()) for of in (said_N4, true_N4))
-        said[0]["point_2d"] = [5000, 5000]  # outside its box
-        worth_PT = np.array([[worth(a, b) for b in true] for a in said])
-        expected = worth_PT[linear_sum_assignment(worth_PT, maximize=True)].sum() / count
-        assert vision_reward(answer(said), json.dumps(true))["accuracy"] == pytest.approx(expected, abs=1e-12)
+        true = objects(true_N4.tolist())
+        # a point far from its box on either side
+        true[-1]["point_2d"] = [spread, 0]
+        for _ in range(11):
+            # some are said twice, and some not
+            said_N4 = true_N4[rng.integers(0, count, count)] + rng.integers(-9, 10, (count, 4))
+            said = objects(said_N4.tolist())
+            said[0]["point_2d"] = [5000, 5000]  # outside its box
+            said[-1]["point_2d"] = [spread + 20, 3]
+            worth_PT = np.array([[worth(a, b) for b in true] for a in said])
+            expected.append(worth_PT[linear_sum_assignment(worth_PT, maximize=True)].sum() / count)
+            contents.append(answer(said))
+            solutions.append(json.dumps(true))
+    assert vision_rewards(contents, solutions)["accuracy"] == pytest.approx(expected, abs=1e-12)
 
 
 def worth(a, b):
@@ -127,6 +137,129 @@ def test_numbers_beyond_measure_are_compared_all_the_same(count):
     rows = [*objects(BOXES * count), *[{"bbox_2d": box, "point_2d": [1, 1]} for box in odd]]
     accuracy = vision_reward(answer(rows), json.dumps(objects(BOXES * count)))["accuracy"]
     assert accuracy == pytest.approx(3 * 2 * count / len(rows))
+
+
+def test_many_answers_earn_what_each_earns_alone():
+    rng = np.random.default_rng(0)
+    solutions = [TRUTH, "[]", "no JSON", json.dumps(objects([[k, k, k + 40, k + 30] for k in range(0, 700, 9)]))]
+    some = [json.loads(solutions[3])[k : k + 1 + k % 11] for k in range(40)]
+    some += [objects(BOXES), [], 5, [{"bbox_2d": BOXES[0]}]]
+    contents = [answer(rows) for rows in some * 13] + ["a. a. a", "<answer>" + "[" * 5_000 + "</answer>"]
+    # answers to several truths, in any order, and more than are worked out at once
+    asked = [solutions[k] for k in rng.integers(0, 4, len(contents))]
+    together = vision_rewards(contents, asked)
+    assert len(contents) > 512 and len(set(together["accuracy"])) > 10
+    for k, pair in enumerate(zip(contents, asked, strict=True)):
+        assert vision_reward(*pair) == {part: together[part][k] for part in PARTS}
+    assert [len(values) for values in vision_rewards([], []).values()] == [0] * 4
+
+
+ONE = '{"bbox_2d": [10, 0, 9999, 14], "point_2d": [11, 12]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{ONE}]",
+        f"[{ONE}, {ONE}, {ONE}]",
+        f"[{ONE}]".replace(", ", ",").replace(',"point', ', "point'),  # as the prompt writes it
+        f"[{ONE}, {ONE}]".replace("10,", "10 ,"),
+        f"[{ONE}]".replace(": [10", ":[10"),
+        f"[{ONE}]".replace("[10", "[ 10"),
+        f"[{ONE}]".replace("0, ", "0,  "),
+        f"[{ONE}]".replace("0, ", "0,\n"),
+        f"[{ONE}]".replace("10,", "-10,"),
+        f"[{ONE}]".replace("10,", "10.5,"),
+        f"[{ONE}]".replace("10,", "1e1,"),
+        f"[{ONE}]".replace("9999", "12345"),
+        f"[{ONE}]".replace("9999", "1234567890123456789012345"),
+        f"[{ONE}]".replace("9999", "1" + "0" * 400),  # no float
+        f"[{ONE}]".replace("9999", "NaN"),
+        f"[{ONE}]".replace("9999", "true"),
+        f"[{ONE}]".replace("9999", '"9"'),
+        f"[{ONE}]".replace("10,", "010,"),  # no JSON, from here on
+        f"[{ONE}]".replace("0, ", "00, ", 1),
+        f"[{ONE}]".replace("10,", "1 0,"),
+        f"[{ONE}]".replace("10,", ","),
+        f"[{ONE}]".replace("10,", ",").replace("{", "{5"),
+        f"[{ONE}]".replace("10,", ",").replace("[{", "[5{"),
+        f"[{ONE}]".replace("10,", ",").replace(": [", ":5 [", 1),
+        f"[{ONE}]".replace("12]", "]5"),
+        f"[{ONE}]".replace("14]", "]14"),
+        f"[{ONE}]".replace("12]", "12] so]"),
+        f"[{ONE}, {ONE}]".replace("12]}, ", "12] so]}, "),
+        f"[{ONE}, {ONE}]".replace("}, {", "} {"),
+        f"[{ONE}, {ONE}]".replace("}, {", "},, {"),
+        f"[{ONE}, {ONE}]".replace("}, {", "}, 5, {"),
+        f"[{ONE}]".replace("10, 0, 9999, 14], ", "10, 0, 9999], ").replace("[11", "[14, 11"),  # three and three
+        f"[{ONE}]".replace("], ", ", 5], "),
+        f"[{ONE}]".replace("10, 0", "10] 0"),
+        f"[{ONE}]".replace("bbox_2d", "bbox_2e"),
+        f"[{ONE}]".replace("bbox_2d", "bbox_22d"),
+        f"[{ONE}]".replace("point_2d", "point_d2"),
+        f"[{ONE}]".replace("bbox", "x").replace("point", "bbox").replace("x", "point"),
+        f"[{ONE}, {ONE}]".replace("}, {", "}, {").replace("point_2d", "bbox_2d", 1),
+        f'[{ONE}, {{"bbox_2d": [1, 2, 3, 4]}}, {{"bbox_2d": [1, 2, 3, 4]}}]',
+        '[{"bbox_2d": []}]',
+        '[{"bbox_2d": [1, 2, 3, 4, 5, 6, 7, 8]}]',
+        f"[{ONE}]".replace("10,", "\u0661\u0660,"),  # digits, of other scripts
+        f"[{ONE}]" * 2,
+        f"[{ONE}",
+        f"{ONE}]",
+        f"[{', '.join([ONE] * 120)}]",
+        f"[{', '.join([ONE] * 121)}]",
+    ],
+)
+def test_a_list_is_read_as_json_reads_it(text):
+    # among others, whose numbers must stay theirs
+    listed, _ = read_objects([f"[{ONE}]", text, f"[{ONE}, {ONE}]"])
+    own = [listed.at(slice(k, k + 1)).lined_up().rows_6N.T for k in range(3)]
+    assert np.array_equal(own[1], np.reshape(judged(text), (-1, 6)), equal_nan=True)
+    assert own[0].tolist() == [[10, 0, 9999, 14, 11, 12]] and own[2].tolist() == own[0].tolist() * 2
+
+
+def judged(text):
+    """Rows of a text by JSON itself, [] where it holds no list of boxes and points."""
+    try:
+        lists = [(item["bbox_2d"], item["point_2d"]) for item in json.loads(text)]
+        rows = [[*box, *point] for box, point in lists[:MOST_OBJECTS] if (len(box), len(point)) == (4, 2)]
+        usable = len(rows) == min(len(lists), MOST_OBJECTS) and {type(v) for row in rows for v in row} <= {int, float}
+        return [[float(v) for v in row] for row in rows] if usable else []
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return []
+
+
+@pytest.mark.parametrize(
+    "said, true, points",
+    [
+        # boxes far apart, and points beside their boxes' middles that are 15 px apart
+        (([0, 0, 100, 100], [95, 50]), ([400, 0, 500, 100], [110, 50]), 1),
+        (([0, 0, 100, 100], [50, 95]), ([0, 400, 100, 500], [50, 110]), 1),
+        (([0, 0, 900, 100], [895, 50]), ([900, 0, 990, 100], [905, 50]), 1),
+        # middles of wide boxes are 90 px apart at an IoU of 0.54
+        (([0, 0, 299, 299], [150, 150]), ([90, 0, 389, 299], [240, 150]), 1),
+        (([0, 0, 299, 299], [150, 150]), ([0, 90, 299, 389], [150, 240]), 1),
+        (([0, 0, 29_999, 9], [9, 9]), ([9_990, 0, 39_989, 9], [9_999, 9]), 1),
+        # beyond the ends of the search
+        (([-90_000, 0, -89_901, 99], [-89_950, 50]), ([-90_000, 0, -89_901, 99], [-89_950, 50]), 3),
+        (([90_000, 0, 90_099, 99], [90_050, 50]), ([90_000, 0, 90_099, 99], [90_050, 50]), 3),
+        (([90_000, 0, 90_099, 99], [90_050, 50]), ([90_400, 0, 90_499, 99], [90_450, 50]), 0),
+        (([-1e300, 0, 1e300, 99], [50, 50]), ([0, 0, 99, 99], [50, 50]), 1),
+        # what is no number
+        (([0, 0, 100, 100], [50, 50]), ([float("nan"), 0, 9, 9], [50, 50]), 1),
+        (([0, 0, 100, 100], [50, 50]), ([0, 0, 100, 100], [float("nan"), 50]), 2),
+        (([float("-inf"), 0, float("inf"), 100], [950, 50]), ([900, 0, 999, 99], [950, 50]), 1),
+        (([0, 0, 9, 9], [5, 5]), ([float("inf"), 0, 9, 9], [5, 5]), 1),
+    ],
+)
+def test_no_pair_that_earns_something_is_passed_over(said, true, points):
+    pair = [[{"bbox_2d": box, "point_2d": point}] for box, point in (said, true)]
+    assert vision_reward(answer(pair[0]), json.dumps(pair[1]))["accuracy"] == points
+
+
+def test_objects_beyond_the_cap_count_for_the_form():
+    rows = [*objects(BOXES[:1] * 120), {"bbox_2d": [1, 2], "point_2d": [1, 2]}]
+    assert vision_reward(answer(rows), TRUTH)["format"] == pytest.approx(1 + 241 / 121)
 
 
 def test_a_right_empty_answer_earns_nothing_for_it():

@@ -24,8 +24,8 @@ import numpy as np
 from georefer.evaluation.protocols.base import Beside, Protocol, Row, Scores
 from georefer.evaluation.protocols.geo_r1_read import deserved, files_of, mean, reward_rows, soft_f1, told
 from georefer.training.rewards.published.reading import answers, load
-from georefer.training.rewards.published.visionreasoner import MOST, PARTS, columns_of, vision_reward
-from georefer.training.rewards.published.vlm_r1 import UNUSABLE
+from georefer.training.rewards.published.visionreasoner import MOST, PARTS, vision_rewards
+from georefer.training.rewards.published.visionreasoner_read import read_objects
 
 FILE = "rewards_visionreasoner.jsonl"
 
@@ -39,26 +39,27 @@ QUIRKS = {
 
 def _score(path: Path, settings: Mapping[str, str], beside: bool) -> Scores:
     rows = reward_rows(files_of(path, (FILE,), f"{FILE} or the folder that holds it")[FILE], settings)
-    rewards = [vision_reward(row["content"], row["solution"]) for row in rows]
-    numbers = {"visionreasoner": {"rows": len(rows), **{part: [r[part] for r in rewards] for part in PARTS}}}
+    found = vision_rewards([row["content"] for row in rows], [row["solution"] for row in rows])
+    rewards = {part: found[part].tolist() for part in PARTS}
+    numbers = {"visionreasoner": {"rows": len(rows), **rewards}}
+    earned = zip(rows, rewards["total"], rewards["accuracy"], strict=True)
     if not beside:
-        scored = [Row("visionreasoner", row["id"], r["total"] / MOST) for row, r in zip(rows, rewards, strict=True)]
-        return Scores(numbers, tuple(scored))
-    scored = [_beside(row, reward) for row, reward in zip(rows, rewards, strict=True)]
+        return Scores(numbers, tuple(Row("visionreasoner", row["id"], total / MOST) for row, total, _ in earned))
+    scored = [_beside(*each) for each in earned]
     published, strict = mean(r.published for r in scored), mean(r.strict for r in scored)
     return Scores(
         numbers, tuple(scored), beside=(Beside("visionreasoner", "reward by its maximum", published, strict),)
     )
 
 
-def _beside(row: Mapping[str, Any], reward: Mapping[str, float]) -> Row:
+def _beside(row: Mapping[str, Any], total: float, accuracy: float) -> Row:
     """The reward by its maximum beside what the answer's boxes deserve."""
     truths, read = _boxes(row["solution"]), _boxes(next(answers(row["content"]), "").strip())
     strict = deserved(row["content"], truths or [], "visionreasoner")
     same = soft_f1(read, truths) if read is not None and truths is not None else 0.0
     steps = [
-        ("form", reward["total"] / MOST),
-        ("steps" if truths else "empty-is-nothing", reward["accuracy"] / 3),
+        ("form", total / MOST),
+        ("steps" if truths else "empty-is-nothing", accuracy / 3),
         ("whole-json", same),
     ]
     published = steps[0][1]
@@ -68,16 +69,13 @@ def _beside(row: Mapping[str, Any], reward: Mapping[str, float]) -> Row:
 
 def _boxes(text: str) -> list[list[float]] | None:
     """Finite boxes of a JSON list as the reward reads it, [] for an empty list, None where it reads nothing."""
+    boxes_4N = read_objects([text])[0].rows_6N[:4]
+    if boxes_4N.size:
+        return boxes_4N.T.tolist() if (np.abs(boxes_4N) <= 1e15).all() else None
     try:
-        items = load(text)
-        if items == []:
-            return []
-        columns = columns_of(items)
-    except UNUSABLE:
+        return [] if load(text) == [] else None
+    except ValueError:
         return None
-    if columns is None or not np.isfinite(columns.boxes_4N).all() or np.abs(columns.boxes_4N).max() > 1e15:
-        return None
-    return columns.boxes_4N.T.tolist()
 
 
 PROTOCOL = Protocol(

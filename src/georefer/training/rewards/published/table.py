@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from georefer.geometry import Mask, Objects
-from georefer.training.rewards.base import Answer, Reward, Truth
+from georefer.training.rewards.base import Answer, Reward, Together, Truth
 from georefer.training.rewards.ours import needs_one, needs_shapes
 from georefer.training.rewards.published import geo_r1, others, seg_zero, visionreasoner, vlm_r1
 from georefer.training.rewards.published.reading import think_answer_form
@@ -147,6 +147,11 @@ def _geo_mask(answer: Answer, mask_of: geo_r1.MaskOf | None = None) -> float:
     return geo_r1.mask_reward(answer.text, _mask(truth), segment)
 
 
+def _vision(answers: Sequence[Answer]) -> np.ndarray:
+    texts, rows = [a.text for a in answers], [_vision_rows(a.truth) for a in answers]
+    return visionreasoner.vision_rewards(texts, rows)["total"]
+
+
 def geo_r1_mask(mask_of: geo_r1.MaskOf) -> Reward:
     """Geo-R1's mask reward with a segmenter of yours in SAM's place; the one of the table fills the boxes."""
     return replace(PUBLISHED["geo-r1-mask"], score=partial(_geo_mask, mask_of=mask_of))
@@ -199,8 +204,8 @@ _PUBLISHED = (
     ),
     Reward(
         "visionreasoner", "form (3), no repeated sentence (1), matched boxes and points (3)",
-        lambda a: visionreasoner.vision_reward(a.text, _vision_rows(a.truth))["total"], "form and sentences only",
-        _SEG, high=visionreasoner.MOST, needs=needs_shapes, reads="visionreasoner",
+        Together(_vision), "form and sentences only", _SEG, high=visionreasoner.MOST, needs=needs_shapes,
+        reads="visionreasoner",
     ),
     Reward(
         "seg-zero", "form (2), IoU above 0.5, box and points near (1 each)",
