@@ -7,8 +7,8 @@ python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS [STEPS]]
         --set split.test=0.4 --set keep_empty=0 --set ask.absent=6 --set ask.per_task.rec=40 --set phrases.groups=12 \
         --set 'ask.tasks=["rec","grec","detection","presence","classification","vqa","phrase"]'
 
-makes a dataset with some forty questions a scene. Learned are 40 questions of each scene that has them, 240 a step of
-240, 30 or 6 images, every question once in a pass over the data, as the recipes for large models have it. Every run
+makes a dataset with some forty questions a scene. Learned are 40 questions of each scene that has them, 120 a step of
+120, 15 or 3 images, every question once in a pass over the data, as the recipes for large models have it. Every run
 goes on from `tiny-synthetic`, which knows three of the seven tasks, and these at half the ground size of a pixel.
 Finished runs are kept in FOLDER and not trained again. Scores are each task's own on the whole test split, 95 %
 intervals over images.
@@ -33,12 +33,12 @@ from georefer.training.sft import SftSettings, sft
 from georefer.training.thoughts import rewritten
 
 COUNTS = (1, 8, 40)
-QUESTIONS_A_STEP, START = 240, "tiny-synthetic"
+QUESTIONS_A_STEP, START = 120, "tiny-synthetic"
 
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "100")[len(sys.argv) - 3 :]][:2])
+    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "200")[len(sys.argv) - 3 :]][:2])
     learned = rich(data, folder / "learned")
     told = open_dataset(learned).manifest["splits"]["train"]
     print(f"to learn from: {told['questions']:,} questions about {told['scenes']} scenes", flush=True)
@@ -62,7 +62,7 @@ def recipe(data: Path, count: int, images: int, seed: int, steps: int) -> SftSet
         batch=BatchSettings(images_per_step=images, questions_per_image=count, order="epochs"),
         loop=LoopSettings(
             steps=steps,
-            learning_rate=5e-4,
+            learning_rate=1e-3,
             optimiser="muon",
             warmup_steps=6,
             final_rate=0.1,

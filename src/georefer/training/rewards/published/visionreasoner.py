@@ -162,6 +162,7 @@ def _earning(said: Listed, true: Listed) -> Pairs:
 
 
 _GROUP = 8  # answers of the usual group
+_FEW_PAIRS = 2_000  # all of which are sooner worked out than sifted
 _FARTHEST = 30_000
 """Where coordinates, and differences of them, end in the search for near pairs; it leaves room in 16 bits."""
 
@@ -171,6 +172,13 @@ def _near(said: Listed, true: Listed) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
     Answers to one truth stand side by side; up to eight of them, here a group, are compared with it at once.
     """
+    pairs_A = said.count_A * true.count_A
+    if pairs_A.sum() <= _FEW_PAIRS:
+        answer_K = np.repeat(np.arange(len(pairs_A)), pairs_A)
+        of_said_K, of_true_K = np.divmod(
+            np.arange(len(answer_K)) - (np.cumsum(pairs_A) - pairs_A)[answer_K], true.count_A[answer_K]
+        )
+        return answer_K, said.start_A[answer_K] + of_said_K, true.start_A[answer_K] + of_true_K
     is_first_A = (steps(true.start_A + 1) != 0) | (np.arange(len(true.start_A)) % _GROUP == 0)
     begin_G, start_G, count_G = said.start_A[is_first_A], true.start_A[is_first_A], true.count_A[is_first_A]
     size_G = np.add.reduceat(said.count_A, np.flatnonzero(is_first_A))
