@@ -211,11 +211,12 @@ ONE = '{"bbox_2d": [10, 0, 9999, 14], "point_2d": [11, 12]}'
     ],
 )
 def test_a_list_is_read_as_json_reads_it(text):
-    # among others, whose numbers must stay theirs
-    listed, _ = read_objects([f"[{ONE}]", text, f"[{ONE}, {ONE}]"])
-    own = [listed.at(slice(k, k + 1)).lined_up().rows_6N.T for k in range(3)]
+    # among others, whose numbers must stay theirs, and so many that arrays read them
+    listed, _ = read_objects([f"[{ONE}]", text, f"[{ONE}, {ONE}]"] * 8)
+    own = [listed.at(slice(k, k + 1)).lined_up().rows_6N.T for k in range(24)]
     assert np.array_equal(own[1], np.reshape(judged(text), (-1, 6)), equal_nan=True)
     assert own[0].tolist() == [[10, 0, 9999, 14, 11, 12]] and own[2].tolist() == own[0].tolist() * 2
+    assert all(np.array_equal(one, own[k % 3], equal_nan=True) for k, one in enumerate(own))
 
 
 def judged(text):
@@ -255,6 +256,10 @@ def judged(text):
 def test_no_pair_that_earns_something_is_passed_over(said, true, points):
     pair = [[{"bbox_2d": box, "point_2d": point}] for box, point in (said, true)]
     assert vision_reward(answer(pair[0]), json.dumps(pair[1]))["accuracy"] == points
+    # of so many pairs, only those that are near are worked out
+    many = [answer(objects(BOXES * 20)), answer(pair[0])] * 4
+    solutions = [json.dumps(objects(BOXES * 20)), json.dumps(pair[1])] * 4
+    assert vision_rewards(many, solutions)["accuracy"][1::2].tolist() == [points] * 4
 
 
 def test_objects_beyond_the_cap_count_for_the_form():
