@@ -38,7 +38,7 @@ QUESTIONS_A_STEP, START = 120, "tiny-synthetic"
 
 def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "200")[len(sys.argv) - 3 :]][:2])
+    seeds, steps = (int(word) for word in [*sys.argv[3:], *("3", "600")[len(sys.argv) - 3 :]][:2])
     learned = rich(data, folder / "learned")
     told = open_dataset(learned).manifest["splits"]["train"]
     print(f"to learn from: {told['questions']:,} questions about {told['scenes']} scenes", flush=True)
@@ -67,7 +67,7 @@ def recipe(data: Path, count: int, images: int, seed: int, steps: int) -> SftSet
             warmup_steps=6,
             final_rate=0.1,
             seed=seed,
-            save_every=steps,
+            save_every=100,
         ),
     )
 
