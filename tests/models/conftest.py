@@ -24,12 +24,22 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def loaded(checkpoint):
-    """A family's model, loaded from its folder as a user would, without gradients that other tests left on it."""
-    once = cache(lambda kind, true_size=False: tiny() if kind == "tiny" else load(checkpoint(kind, true_size)))
+    """A family's model, loaded from its folder as a user would, without what other tests left on it.
+
+    That is gradients, the training mode and another attention.
+    """
+
+    @cache
+    def once(kind, true_size):
+        model = tiny() if kind == "tiny" else load(checkpoint(kind, true_size))
+        configs = {id(part.config): part.config for part in model.family.model.modules() if hasattr(part, "config")}
+        return model, [(config, config._attn_implementation_internal) for config in configs.values()]
 
     def clean(kind, true_size=False):
-        model = once(kind, true_size)
-        model.family.model.zero_grad()
+        model, attention = once(kind, true_size)
+        model.family.model.eval().zero_grad()
+        for config, name in attention:
+            config._attn_implementation_internal = name
         return model
 
     return clean
