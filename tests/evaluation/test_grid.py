@@ -156,6 +156,22 @@ def test_settings_may_be_mended_while_nothing_is_done(settings, tmp_path):
     assert "| sft |" in grid(few, tmp_path / "out")
 
 
+def test_nothing_of_others_is_cleared(settings, tmp_path):
+    """Neither a project that happens to have a settings.json nor a run that was stopped on its way."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "mine.txt").write_text("kept")
+    (tmp_path / "settings.json").write_text('{"editor": "mine"}')
+    with pytest.raises(InputError, match="a grid of other settings"):
+        grid(settings, tmp_path)
+    assert (tmp_path / "tests" / "mine.txt").read_text() == "kept"
+    begun = tmp_path / "begun"
+    (begun / "runs/sft/1/seed-0/state").mkdir(parents=True)
+    (begun / "settings.json").write_text(json.dumps(module.to_plain(replace(settings, steps=7)), default=str))
+    with pytest.raises(InputError, match="a grid of other settings"):
+        grid(settings, begun)
+    assert (begun / "runs/sft/1/seed-0/state").is_dir()
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

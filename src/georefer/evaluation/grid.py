@@ -146,7 +146,7 @@ class Run:
 def grid(settings: GridSettings, out: Path | str) -> str:
     """Runs what is not done yet and returns the tables as Markdown, which also stand in `out`.
 
-    InputError where `out` holds finished runs of other settings; what the methods refuse is said when a run begins.
+    InputError where `out` holds runs of other settings; what the methods refuse is said when a run begins.
     """
     return _Grid(settings, Path(out)).finished()
 
@@ -156,10 +156,12 @@ class _Grid:
         self.settings, self.out = settings, out
         plain = json.loads(json.dumps(to_plain(settings)))
         record = out / "settings.json"
-        if record.is_file() and json.loads(record.read_text(encoding="utf-8")) != plain:
-            if any(out.glob("runs/*/*/*/done.json")):
+        found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else plain
+        if found != plain:
+            is_ours = isinstance(found, dict) and found.keys() == plain.keys()
+            if not is_ours or any(out.glob("runs/*/*/*/*")):
                 raise InputError(f"{out} holds a grid of other settings; choose another folder or remove it")
-            # settings that were mended after the first run failed: nothing is lost by beginning again
+            # settings that were mended before the first run began: what was drawn by them is drawn again
             for left in ("sets", "tests", "runs"):
                 shutil.rmtree(out / left, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
