@@ -57,6 +57,27 @@ def test_labels_that_could_not_be_read_back_are_refused(label):
         OWN.write(Objects.from_hbb(np.array([[0, 0, 9, 9]]), [label]), FRAME)
 
 
+ELL = (20, 13, 60, 16, 60, 53, 40, 53, 40, 80, 20, 80)
+RINGS = {
+    "georefer": f"{list(ELL)} -[24, 27, 34, 27, 30, 40]",
+    "groundset": str(list(ELL)),
+    "florence-2": f"<poly>{''.join(f'<loc_{n}>' for n in ELL)}</poly>",
+    "rex-omni": "".join(f"<{n}>" for n in ELL),
+}
+
+
+@pytest.mark.parametrize("name", RINGS)
+@pytest.mark.parametrize("turned", [1, -1], ids=["as drawn", "backwards"])
+@pytest.mark.parametrize("first", range(6))
+def test_an_outline_has_one_text(name, first, turned):
+    """What its source began with, and which way round, is nothing that a model could learn from the image."""
+    ell = np.array([(20.3, 13.2), (60.3, 16.2), (60.3, 53.2), (40.3, 53.2), (40.3, 80.2), (20.3, 80.2)])
+    hole = np.array([(24.3, 27.2), (34.3, 27.2), (30.3, 40.2)])
+    frame = Frame.resize((1000, 1000), (1000, 1000))
+    drawn = shapely.Polygon(np.roll(ell, -first, axis=0)[::turned], [hole[::turned]])
+    assert RINGS[name] in DIALECTS[name].write(Objects.of([drawn], ["x"]), frame, labelled=False)
+
+
 def test_an_oriented_box_has_its_own_mark():
     box = Objects.of([OBB(320, 240, 100, 40, 210).to_polygon()], ["plane"], kind="obb")
     text = OWN.write(box, FRAME)

@@ -60,7 +60,7 @@ class Florence2Dialect(Dialect):
         parts = shapely.get_parts(geometry)
         if not len(parts) or any(part.geom_type != "Polygon" or part.is_empty for part in parts):
             raise ValueError(f"a {geometry.geom_type} cannot be said as rings in the dialect {self.name}")
-        rings = [self.steps.write(np.asarray(part.exterior.coords)[:-1, :2], frame) for part in parts]
+        rings = [self.steps.write_ring(part.exterior, frame) for part in parts]
         return f"<poly>{'<sep>'.join(map(_locs, rings))}</poly>"
 
     def _read(self, reader: Reader) -> None:

@@ -12,7 +12,8 @@
 A label is said once for all its shapes, since models pay by the token. Rounding errs by at most half a number:
 0.05 % of the image side. The sides of an oriented box are counted in numbers of the image's longer side, so that
 they mean the same in every direction; the heading is in whole degrees, clockwise on the screen from the +x axis to
-the side called length. Rings are not closed; a polygon with more points than the budget is simplified until it fits.
+the side called length. Rings are not closed and run clockwise from the point nearest the top left; a polygon with more
+points than the budget is simplified until it fits.
 A mask is a grid of square-cornered cells inside its own box (`runs`), a cell being set where at least half of it is
 covered: an 8 x 8 grid inside the box keeps IoU 0.85 at every size, where a 32 x 32 grid over an 800 px image keeps
 0.41 of an 80 px object (facts measured for GeoGround's image-wide grids).
@@ -107,8 +108,8 @@ class GeoreferDialect(Dialect):
 
     def _ring(self, ring: shapely.LinearRing, frame: Frame) -> list[int]:
         """A ring in whole numbers without points that fell together; empty where it fell to a line."""
-        steps_N2 = self.steps.write(shapely.get_coordinates(ring)[:-1], frame)
-        steps_N2 = steps_N2[(steps_N2 != np.roll(steps_N2, 1, axis=0)).any(axis=1)]
+        steps_N2 = self.steps.write_ring(ring, frame)
+        steps_N2 = steps_N2[(steps_N2 != np.roll(steps_N2, -1, axis=0)).any(axis=1)]
         if len(steps_N2) < 3 or shapely.Polygon(steps_N2).area == 0:
             return []
         return steps_N2.ravel().tolist()

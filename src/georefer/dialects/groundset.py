@@ -43,7 +43,7 @@ class GroundSetDialect(Dialect):
     def _ring(self, geometry, frame: Frame) -> list[int]:
         if geometry.geom_type != "Polygon":
             raise ValueError(f"a {geometry.geom_type} cannot be said as one ring in the dialect {self.name}")
-        return self.steps.write(np.asarray(geometry.exterior.coords)[:-1, :2], frame).ravel().tolist()
+        return self.steps.write_ring(geometry.exterior, frame).ravel().tolist()
 
     def _read(self, reader: Reader) -> None:
         """Lists of four numbers are boxes, of six or more (an even count) polygons."""

@@ -58,7 +58,7 @@ class RexOmniDialect(Dialect):
             return self.steps.write(np.array([[one.geometry.x, one.geometry.y]]), frame)
         if one.geometry.geom_type != "Polygon":
             raise ValueError(f"a {one.geometry.geom_type} cannot be said as one ring in the dialect {self.name}")
-        return self.steps.write(np.asarray(one.geometry.exterior.coords)[:-1, :2], frame)
+        return self.steps.write_ring(one.geometry.exterior, frame)
 
     def _read(self, reader: Reader) -> None:
         label, none = "", False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import shapely
 
 from georefer.geometry import Frame
 
@@ -70,6 +71,19 @@ class Steps:
         low_N2 = np.minimum(steps_N4[:, :2], np.minimum(last_2, np.array(self.largest(frame)) - 1))
         low_N2 = np.maximum(low_N2, 0).astype(np.int64)
         return np.concatenate([low_N2, np.maximum(steps_N4[:, 2:], low_N2 + 1)], axis=1)
+
+    def write_ring(self, ring: shapely.LinearRing, frame: Frame) -> np.ndarray:
+        """The points of a ring (N, 2), not closed, clockwise on the screen from the one nearest the top left.
+
+        Nearest is least x + y, then least y. No format says where an outline begins or which way it runs, and sources
+        do both as they like; a model cannot see it in the image, so a shape is given one text (docs/decisions/0009).
+        """
+        steps_N2 = self.write(shapely.get_coordinates(ring)[:-1], frame)
+        x_N, y_N = steps_N2.T
+        if x_N @ np.roll(y_N, -1) < y_N @ np.roll(x_N, -1):
+            steps_N2 = steps_N2[::-1]  # y runs down, so clockwise has the positive area
+        first = np.lexsort((steps_N2[:, 1], steps_N2.sum(axis=1)))[:1]
+        return np.roll(steps_N2, -first, axis=0)
 
     def text(self, step: int) -> str:
         """One step as it is written."""
