@@ -77,6 +77,10 @@ def markdown(dialects: Iterable[Dialect]) -> str:
         "in brackets the share of objects with IoU of at least 0.5, for objects of so many pixels (square root of the",
         f"area) in an image of {IMAGE_SIZE[0]} x {IMAGE_SIZE[1]}, 200 random ones each. Points: mean distance.",
         "",
+        "Outlines are not closed and run clockwise on the screen from the point nearest the top left, in every dialect",
+        "that says them: no format says where one begins, and [a model learns several texts for one shape badly]"
+        "(../decisions/0009-an-outline-has-one-text.md).",
+        "",
         f"| dialect | says | numbers | {sizes} |",
         "|---|---|---|" + "---|" * len(SIZES_PX),
     ]
