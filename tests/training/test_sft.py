@@ -158,6 +158,15 @@ def test_a_task_that_is_asked_for_must_be_learned(dataset, tmp_path):
         sft(too_short, tmp_path / "run")
 
 
+def test_a_task_without_weight_is_not_counted_as_learned(dataset, tmp_path):
+    settings = recipe(dataset, steps=1, task_weights={"rec": 0.0})
+    record = json.loads((sft(settings, tmp_path / "run") / "training.json").read_text())
+    tasks = {question.task for question in open_dataset(dataset).questions("train")}
+    assert "rec" in tasks and set(record["questions"]["tasks"]) == tasks - {"rec"}
+    with pytest.raises(DatasetError, match="weight above 0"):
+        sft(recipe(dataset, task_weights=dict.fromkeys(tasks, 0.0)), tmp_path / "none")
+
+
 def test_a_broken_image_is_an_error_that_names_its_scene(dataset, tmp_path):
     copied = shutil.copytree(dataset, tmp_path / "broken")
     manifest = json.loads((copied / "manifest.json").read_text())

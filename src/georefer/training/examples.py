@@ -78,14 +78,15 @@ def read_examples(
 ) -> tuple[list[Example], Account]:
     """Every scene of the training splits that has questions, in stored order, without those whose ids are left out.
 
-    Answers are measured in tokens: what became of all questions stands in the account.
+    Answers are measured in tokens: what became of all questions stands in the account. Those of tasks with the weight
+    0 are neither measured nor counted.
     """
     desk = _Desk(model, task_weights, settings, Aligner(model) if aligned else None)
     examples, account = [], Account()
     for dataset in datasets:
         asked: dict[str, list[Question]] = {}
         for question in dataset.questions("train"):
-            if question.scene_id not in left_out:
+            if question.scene_id not in left_out and task_weights.get(question.task, 1.0) != 0:
                 asked.setdefault(question.scene_id, []).append(question)
         pictures = dataset.pictures("train")
         scenes = progress(dataset.scenes("train"), "measuring", len(pictures), "scene")
@@ -95,7 +96,10 @@ def read_examples(
                 account += counted
                 examples += [example] if example.turns else []
     if not examples:
-        raise DatasetError("the datasets hold no training question; build them with other [ask] settings")
+        raise DatasetError(
+            "the datasets hold no training question of a task with a weight above 0; build them with other [ask] "
+            "settings, or change task_weights"
+        )
     return examples, account
 
 
