@@ -3,6 +3,7 @@
 import pytest
 from tests.data.small import small_questions, small_scene
 
+from georefer.errors import DatasetError
 from georefer.models.tiny import TinySettings, create_tiny
 from georefer.scenes import DatasetWriter
 from georefer.training.prompts import Earnings, PromptMaker
@@ -41,3 +42,14 @@ def test_the_true_answer_earns_all_whether_labels_count_or_not(tmp_path, labelle
         truths = [asked.truth]
         wrong = answer.replace("building", "?").replace("tank", "building").replace("pool", "tank").replace("?", "pool")
         assert load_reward("f1").of(answers_of([wrong], truths), truths)[0] < 0.1
+
+
+def test_a_task_that_is_asked_for_must_be_there(tmp_path):
+    with DatasetWriter(tmp_path / "data") as writer:
+        scene = small_scene(0, split="train")
+        writer.write("train", [scene], small_questions(scene, ("rec", "detection")))
+        dataset = writer.finish("small")
+    model = create_tiny(SMALL, ["where is the tank"])
+    assert PromptMaker(model, {"rec": 1.0, "phrase": 0.0}, 400).read([dataset])
+    with pytest.raises(DatasetError, match=r"no question of the task phrase .*; there are detection, rec"):
+        PromptMaker(model, {"phrase": 1.0}, 400).read([dataset])

@@ -156,6 +156,8 @@ def test_a_task_that_is_asked_for_must_be_learned(dataset, tmp_path):
     too_short = recipe(dataset, words=WordSettings(max_tokens=13), task_weights={"rec": 2.0})
     with pytest.raises(DatasetError, match=r"none of the \d+ questions of the task rec can be learned"):
         sft(too_short, tmp_path / "run")
+    with pytest.raises(DatasetError, match="hold no training question of the task res, which task_weights asks for"):
+        sft(recipe(dataset, task_weights={"res": 1.0}), tmp_path / "run")
 
 
 def test_a_task_without_weight_is_not_counted_as_learned(dataset, tmp_path):

@@ -59,7 +59,7 @@ class PromptMaker:
     ) -> tuple[list[Prompts], Mapping[str, int]]:
         """Every scene of the training splits with questions, and how many were left out for which reason.
 
-        DatasetError where no question is left.
+        DatasetError where no question is left, or none of a task that is named with a weight above 0.
         """
         found: list[Prompts] = []
         lost: Counter[str] = Counter()
@@ -84,6 +84,12 @@ class PromptMaker:
             raise DatasetError(
                 f"the datasets hold no question to ask ({lost_line(lost)}), where at least one is expected; change "
                 "task_weights, the dialect or max_new_tokens"
+            )
+        held = {asked.task for scene in found for asked in scene.asked}
+        if missing := [task for task, weight in self.task_weights.items() if weight > 0 and task not in held]:
+            raise DatasetError(
+                f"no question of the task {missing[0]} can be asked, which task_weights asks for ({lost_line(lost)}); "
+                f"there are {', '.join(sorted(held))}: build a dataset with it, or leave it out of task_weights"
             )
         return found, dict(lost)
 

@@ -148,9 +148,14 @@ def _texts(dataset: Dataset, numbers: int) -> list[str]:
 
 def _expect_wanted(account: Account, settings: SftSettings) -> None:
     """A task that the recipe names must be learned at least once."""
-    for task, counts in account.tasks.items():
-        kept = sum(counts.get(how, 0) for how in ("whole", "simplified", "parts"))
-        if settings.task_weights.get(task) and not kept:
+    for task in (name for name, weight in settings.task_weights.items() if weight):
+        counts = account.tasks.get(task, {})
+        if not counts:
+            raise DatasetError(
+                f"the datasets hold no training question of the task {task}, which task_weights asks for; they hold "
+                f"{', '.join(account.tasks)}: build them with it, or leave it out of task_weights"
+            )
+        if not sum(counts.get(how, 0) for how in ("whole", "simplified", "parts")):
             raise DatasetError(
                 f"none of the {sum(counts.values())} questions of the task {task} can be learned "
                 f"({', '.join(counts)}), which task_weights asks for; raise words.max_tokens, or leave the task out"
