@@ -11,7 +11,8 @@ makes a dataset with some forty questions a scene. Learned are 40 questions of e
 120, 15 or 3 images, every question once in a pass over the data, as the recipes for large models have it. Every run
 goes on from `tiny-synthetic`, which knows three of the seven tasks, and these at half the ground size of a pixel.
 Finished runs are kept in FOLDER and not trained again. Scores are each task's own on the whole test split, 95 %
-intervals over images.
+intervals over images. The table at the end has all seeds together, and the difference to one question an image, paired
+answer by answer.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from pathlib import Path
 
 import numpy as np
 
+from georefer.evaluation.grid_table import cells_of
 from georefer.evaluation.pipeline import evaluate
 from georefer.evaluation.plan import EvaluateSettings
-from georefer.evaluation.summary import interval
+from georefer.evaluation.score import read_rows
+from georefer.evaluation.summary import difference_text, interval, p_text, percent, table
 from georefer.models import load_model
 from georefer.scenes import open_dataset
+from georefer.tasks import TASKS
 from georefer.training.batches import BatchSettings
 from georefer.training.loop import LoopSettings
 from georefer.training.sft import SftSettings, sft
@@ -53,6 +57,7 @@ def main() -> None:
             minutes = (time.monotonic() - began) / 60
             found = scores(model, data, out / "evaluation")
             print(f"seed {seed}, {count:>2} of {images} images a step: {found}  ({minutes:.1f} minutes)", flush=True)
+    print(table_of(folder, seeds))
 
 
 def recipe(data: Path, count: int, images: int, seed: int, steps: int) -> SftSettings:
@@ -62,7 +67,7 @@ def recipe(data: Path, count: int, images: int, seed: int, steps: int) -> SftSet
         batch=BatchSettings(images_per_step=images, questions_per_image=count, order="epochs"),
         loop=LoopSettings(
             steps=steps,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             optimiser="muon",
             warmup_steps=6,
             final_rate=0.1,
@@ -90,6 +95,22 @@ def scores(model: Path | str, data: Path, out: Path) -> str:
     settings = EvaluateSettings(split="test", blind=False)
     found = evaluate(load_model(model), open_dataset(data), settings, out)
     return ", ".join(f"{name} {interval(next(iter(task.measures.values())))}" for name, task in found.tasks.items())
+
+
+def table_of(folder: Path, seeds: int) -> str:
+    """Each task after each number of questions an image, and whether it lies in the interval of one an image."""
+    runs = {n: [read_rows(folder / f"{n}-of-an-image-seed-{s}" / "evaluation") for s in range(seeds)] for n in COUNTS}
+    lines = [("task", "an image", "score", "seeds", f"beside {COUNTS[0]}", "p", "within")]
+    for task in TASKS:
+        of_task = {n: [[row for row in rows if row.task == task] for rows in runs[n]] for n in COUNTS}
+        answers = [("test", 0, str(n), of_task[n]) for n in COUNTS]
+        cells = [*cells_of(answers, task, str(COUNTS[0]))]
+        for cell in cells:
+            span = f"{percent(cell.lowest)} .. {percent(cell.highest)}"
+            beside = (difference_text(cell.beside), p_text(cell.beside.p)) if cell.beside else ("", "")
+            is_within = cells[0].value.low <= cell.value.value <= cells[0].value.high
+            lines.append((task, cell.arm, interval(cell.value), span, *beside, "yes" if is_within else "no"))
+    return "\n".join(table(lines, left=1))
 
 
 if __name__ == "__main__":
