@@ -10,9 +10,9 @@ python benchmarks/questions_per_image.py DATASET FOLDER [SEEDS [STEPS]]
 makes a dataset with some forty questions a scene. Learned are 40 questions of each scene that has them, 120 a step of
 120, 15 or 3 images, every question once in a pass over the data, as the recipes for large models have it. Every run
 goes on from `tiny-synthetic`, which knows three of the seven tasks, and these at half the ground size of a pixel.
-Finished runs are kept in FOLDER and not trained again. Scores are each task's own on the whole test split, 95 %
-intervals over images. The table at the end has all seeds together, and the difference to one question an image, paired
-answer by answer.
+Finished runs in FOLDER are not trained again, and those of other settings are refused. Scores are each task's own on
+the whole test split, 95 % intervals over images. The table at the end has all seeds together, and the difference to one
+question an image, paired answer by answer.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
             out = folder / f"{count}-of-an-image-seed-{seed}"
             images = QUESTIONS_A_STEP // count
             settings = recipe(learned, count, images, seed, steps)
-            model = out / "model" if (out / "model").is_dir() else sft(settings, out)
+            model = sft(settings, out)
             minutes = (time.monotonic() - began) / 60
             found = scores(model, data, out / "evaluation")
             print(f"seed {seed}, {count:>2} of {images} images a step: {found}  ({minutes:.1f} minutes)", flush=True)
